@@ -1,0 +1,43 @@
+# `make help` lists the targets. PYTHON is the interpreter that .venv is made with.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint type bench embed clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## .venv with everything that development needs
+
+$(STAMP): pyproject.toml .ci/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup ## export the embedded student, run every backend, write out/gallery.html and .png
+	$(BIN)/python -m adain_parity.demo --out out
+
+test: setup ## all tests
+	$(BIN)/python -m pytest
+
+lint: setup ## ruff: style and import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: setup ## mypy --strict over all rooms
+	$(BIN)/mypy
+
+bench: setup ## start-up, phase rewrite: benchmarks/results
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/phase_rewrite.py
+
+embed: setup ## renew the embedded ONNX bundle from model/adain_model/weights/lite.safetensors
+	$(BIN)/adain-export onnx --output runtime/adain_runtime/bundles
+
+clean: ## remove what was made here
+	rm -rf $(VENV) out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The calibrator's room: pairs, activation ranges, Q/DQ. Nothing is here yet; docs/roadmap.md says what comes."""

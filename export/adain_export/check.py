@@ -1,0 +1,141 @@
+"""The end of every export: the written files, run by a backend, against torch on sizes that were not traced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from adain_export.graphs import part_module
+from adain_export.target import Precision
+from adain_model.network import Network
+from adain_runtime.backend import Array, Session
+from adain_runtime.errors import QualityError
+from adain_runtime.manifest import Parity
+from adain_runtime.metrics import max_abs, psnr
+
+SIZES = (
+    (1, 64, 200),
+    (1, 136, 136),
+    (2, 80, 96),
+)  # batch, height, width: not square, 64 px high, a batch of 2
+_SEED = 20170320  # any number; the day the AdaIN paper was submitted
+Arrays = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What a precision may differ from float32 torch by.
+
+    Attributes:
+        max_abs: on images in [0, 1].
+        psnr: dB, on images.
+        relative: largest difference of features, means and standard deviations over their largest magnitude.
+    """
+
+    max_abs: float
+    psnr: float
+    relative: float
+
+
+TOLERANCES: Mapping[Precision, Tolerance] = {
+    "fp32": Tolerance(max_abs=1e-4, psnr=80.0, relative=1e-4),
+    "fp16": Tolerance(max_abs=0.25, psnr=40.0, relative=2e-2),
+}
+
+
+def check(session: Session, network: Network, precision: Precision, runtime: str) -> Parity:
+    """Run every part of a bundle on every size and compare.
+
+    Args:
+        session: the written bundle, open.
+        network: as it was before rewrites and precision; the reference, in float32.
+        precision: which tolerance holds.
+        runtime: name and version of what runs the session, for the record.
+
+    Raises:
+        QualityError: a difference beyond the tolerance; names part, size and both numbers.
+    """
+    tolerance = TOLERANCES[precision]
+    worst, lowest, cases = 0.0, float("inf"), []
+    for part in session.bundle.manifest.parts:
+        for batch, height, width in SIZES:
+            case = f"{part} {batch}x3x{height}x{width}"
+            feeds = _feeds(part, network, batch, height, width)
+            wanted, found = reference(part, network, feeds), session.run(part, feeds)
+            for name, values in wanted.items():
+                if name == "image":
+                    difference, decibels = max_abs(values, found[name]), psnr(values, found[name])
+                    if not (difference <= tolerance.max_abs and decibels >= tolerance.psnr):
+                        raise QualityError(
+                            f"{case}: the image differs from torch by {difference:.2g} ({decibels:.1f} dB), and "
+                            f"{precision} allows {tolerance.max_abs:g} ({tolerance.psnr:g} dB); nothing was written"
+                        )
+                    worst, lowest = max(worst, difference), min(lowest, decibels)
+                else:
+                    relative = max_abs(values, found[name]) / max(float(np.abs(values).max()), 1e-12)
+                    if not relative <= tolerance.relative:
+                        raise QualityError(
+                            f"{case}: {name} differs from torch by {relative:.2g} of its largest value, and "
+                            f"{precision} allows {tolerance.relative:g}; nothing was written"
+                        )
+            cases.append(case)
+    return Parity(
+        reference=f"torch {torch.__version__} fp32",
+        runtime=runtime,
+        cases=tuple(cases),
+        max_abs=worst,
+        psnr=lowest if np.isfinite(lowest) else None,
+    )
+
+
+@torch.inference_mode()
+def reference(part: str, network: Network, feeds: Arrays) -> dict[str, NDArray[np.float32]]:
+    """A part's outputs in float32 torch."""
+    inputs = [torch.from_numpy(values.astype(np.float32)) for values in feeds.values()]
+    outputs = part_module(part, network)(*inputs)
+    names = {"encoder": ("features", "mean", "std")}.get(part, ("image",))
+    values: tuple[Tensor, ...] = outputs if isinstance(outputs, tuple) else (outputs,)
+    return {name: value.numpy() for name, value in zip(names, values, strict=True)}
+
+
+def _feeds(part: str, network: Network, batch: int, height: int, width: int) -> Arrays:
+    """Inputs of one size: a picture with structure at all scales, and the statistics of another."""
+    rng = np.random.default_rng([_SEED, batch, height, width])
+    image, other = (pink_noise(rng, batch, height, width) for _ in range(2))
+    make: Mapping[str, Callable[[], Arrays]] = {
+        "encoder": lambda: {"image": image},
+        "decoder": lambda: _decoder_feeds(network, image, rng),
+        "stylizer": lambda: _stylizer_feeds(network, image, other, rng),
+    }
+    return make[part]()
+
+
+def _stylizer_feeds(network: Network, image: Array, other: Array, rng: np.random.Generator) -> Arrays:
+    style = reference("encoder", network, {"image": other})
+    alpha = rng.uniform(*network.spec.alpha_range, (len(image), 1, 1, 1)).astype(np.float32)
+    alpha[0] = network.spec.alpha_range[1]
+    return {"image": image, "mean": style["mean"], "std": style["std"], "alpha": alpha}
+
+
+def _decoder_feeds(network: Network, image: Array, rng: np.random.Generator) -> Arrays:
+    """Scale varies over the map and shift doesn't, so that both ways of broadcasting are run."""
+    features = reference("encoder", network, {"image": image})["features"]
+    scale = rng.uniform(0.5, 1.5, features.shape).astype(np.float32)
+    shift = rng.normal(0, 0.1, (*features.shape[:2], 1, 1)).astype(np.float32)
+    return {"features": features, "scale": scale, "shift": shift}
+
+
+def pink_noise(rng: np.random.Generator, batch: int, height: int, width: int) -> NDArray[np.float32]:
+    """[N,3,H,W] in [0, 1] with the 1/f amplitude spectrum of photographs."""
+    rows, columns = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
+    amplitude = 1 / np.maximum(np.hypot(rows, columns), 1 / max(height, width))
+    phases = rng.uniform(0, 2 * np.pi, (batch, 3, height, width // 2 + 1))
+    planes = np.fft.irfft2(amplitude * np.exp(1j * phases), s=(height, width))
+    low, high = planes.min((2, 3), keepdims=True), planes.max((2, 3), keepdims=True)
+    image: NDArray[np.float32] = ((planes - low) / (high - low)).astype(np.float32)
+    return image

@@ -1,0 +1,89 @@
+"""Targets: the formats that a network is exported to. The protocol, and the registry that finds them by entry point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, cast
+
+from adain_runtime.backend import Probe
+from adain_runtime.bundle import Bundle
+from adain_runtime.errors import InputError
+from adain_runtime.manifest import PART_NAMES
+
+if TYPE_CHECKING:  # torch is imported by the first export, not by --help, list or doctor
+    from adain_model.network import Network
+
+GROUP = "adain_export.targets"
+REWRITES = ("fold-color", "phase")
+Precision = Literal["fp32", "fp16"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to export.
+
+    Attributes:
+        name: the bundle's model name; its folder is NAME-TARGET-PRECISION.
+        precision: fp32, or fp16 with float32 statistics.
+        parts: which parts, in any order.
+        rewrites: exact rewrites to apply where they fit.
+    """
+
+    name: str
+    precision: Precision = "fp32"
+    parts: tuple[str, ...] = PART_NAMES
+    rewrites: tuple[str, ...] = REWRITES
+
+    def __post_init__(self) -> None:
+        _known("part", self.parts, PART_NAMES)
+        _known("rewrite", self.rewrites, REWRITES)
+        if not self.parts:
+            raise InputError(f"nothing to export: name at least one part of {', '.join(PART_NAMES)}")
+
+
+class Target(Protocol):
+    """A format. A protocol, so that another package can bring one by an entry point without a base class of ours."""
+
+    @property
+    def name(self) -> str:
+        """The name in ``adain-export NAME``."""
+        ...
+
+    def probe(self) -> Probe:
+        """Whether it can be made here. Never raises."""
+        ...
+
+    def export(self, network: Network, request: Request, out: Path) -> Bundle:
+        """Write the bundle ``out/NAME-TARGET-PRECISION``, whole or not at all.
+
+        Raises:
+            InputError: a request that this target can't honour, or a folder that can't be written.
+            QualityError: the written files differ from PyTorch by more than the precision allows.
+            UnavailableError: a tool is not here.
+        """
+        ...
+
+
+def target_names() -> list[str]:
+    """Names of all installed targets, sorted."""
+    return sorted(entry_points(group=GROUP).names)
+
+
+def get_target(name: str) -> Target:
+    """A target by name.
+
+    Raises:
+        InputError: no such target; the message lists them.
+    """
+    for entry in entry_points(group=GROUP, name=name):
+        return cast(Target, entry.load())
+    raise InputError(f"no target {name!r}; installed: {', '.join(target_names())}")
+
+
+def _known(what: str, names: Sequence[str], all_names: Sequence[str]) -> None:
+    unknown = [name for name in names if name not in all_names]
+    if unknown:
+        raise InputError(f"unknown {what} {', '.join(unknown)}; there are {', '.join(all_names)}")

@@ -1,0 +1,99 @@
+"""ONNX: one graph a part over one weights file, run by ONNX Runtime and read by most other tools."""
+
+from __future__ import annotations
+
+import copy
+import platform
+from dataclasses import replace
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adain_runtime.backend import Options, Probe, require, require_backend
+from adain_runtime.bundle import MANIFEST, Bundle, describe_file
+from adain_runtime.errors import InputError
+from adain_runtime.files import replacing_folder
+from adain_runtime.manifest import PART_NAMES, DType, Manifest, Parity, Sizes
+from adain_runtime.parts import part_interface
+
+if TYPE_CHECKING:
+    from adain_export.target import Request
+    from adain_model.network import Network
+
+NAME = "onnx"
+_TOOLS = ("torch", "onnx", "onnxscript")
+_INSTALL = "pip install 'adain-edge[export]'"
+FEATURES: dict[str, DType] = {"fp32": "float32", "fp16": "float16"}
+
+
+class OnnxTarget:
+    """Exports ONNX bundles."""
+
+    name = NAME
+
+    def probe(self) -> Probe:
+        """Whether torch, onnx and onnxscript are installed."""
+        missing = [tool for tool in _TOOLS if find_spec(tool) is None]
+        if missing:
+            return Probe(False, f"{', '.join(missing)} not installed", _INSTALL)
+        return Probe(True, ", ".join(f"{tool} {version(tool)}" for tool in _TOOLS))
+
+    def export(self, network: Network, request: Request, out: Path) -> Bundle:
+        """Write ``out/NAME-onnx-PRECISION``, checked in ONNX Runtime against torch."""
+        require(f"target {NAME}", self.probe())
+        from adain_export import rewrites
+        from adain_export.graphs import with_precision
+        from adain_export.onnx_model import part_model
+        from adain_export.shared_weights import save_sharing
+        from adain_model.checkpoint import encoder_id, weights_sha256
+
+        final = out / f"{request.name}-{NAME}-{request.precision}"
+        refuse_foreign_folder(final)
+        rewritten = copy.deepcopy(network)
+        applied = rewrites.apply(rewritten, request.rewrites)
+        rewritten = with_precision(rewritten, request.precision)
+        parts = {
+            part: part_interface(part, network.spec, f"{part}.onnx", features=FEATURES[request.precision])
+            for part in PART_NAMES
+            if part in request.parts
+        }
+        models = {part: part_model(part, rewritten, interface) for part, interface in parts.items()}
+        with replacing_folder(final) as folder:
+            save_sharing(models, folder)
+            manifest = Manifest(
+                name=request.name,
+                target=NAME,
+                precision=request.precision,
+                spec=network.spec,
+                weights_sha256=weights_sha256(network),
+                encoder_id=encoder_id(network),
+                parts=parts,
+                files={path.name: describe_file(path) for path in sorted(folder.iterdir())},
+                sizes=Sizes(multiple=network.spec.stride, minimum=2 * network.spec.stride),
+                rewrites=applied,
+                tools={tool: version(tool) for tool in ("adain-edge", *_TOOLS)} | {"python": platform.python_version()},
+            )
+            manifest = replace(manifest, parity=_parity(Bundle(folder, manifest), network, request))
+            (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        return Bundle.open(final)
+
+
+TARGET = OnnxTarget()
+
+
+def _parity(bundle: Bundle, network: Network, request: Request) -> Parity:
+    from adain_export.check import check
+
+    with require_backend(NAME).open(bundle, Options()) as session:
+        return check(session, network, request.precision, f"onnxruntime {version('onnxruntime')}")
+
+
+def refuse_foreign_folder(path: Path) -> None:
+    """Refuse to replace what is no bundle.
+
+    Raises:
+        InputError: something stands at ``path`` that an export did not make.
+    """
+    if path.is_symlink() or (path.exists() and not (path / MANIFEST).is_file()):
+        raise InputError(f"{path}: exists and is no bundle, so it is not replaced; choose another -o")

@@ -1,0 +1,32 @@
+"""The networks that are known by name, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from adain_runtime.spec import NetworkSpec
+
+VGG19 = NetworkSpec(
+    name="vgg19",
+    encoder=((64, 64), (128, 128), (256, 256, 256, 256), (512,)),
+    decoder=((256,), (256, 256, 256, 128), (128, 64), (64, 3)),
+    downsample="maxpool",
+    color_conv=True,
+    encoder_relu=True,
+    correction=1,
+)
+"""Huang & Belongie 2017: the normalised VGG-19 to relu4_1 and its mirror, as pytorch-AdaIN publishes them."""
+
+LITE = NetworkSpec(
+    name="lite",
+    encoder=((16,), (48, 48), (96, 96), (192, 192)),
+    decoder=((96,), (96, 96, 48), (48, 16), (16, 3)),
+    downsample="stride",
+    color_conv=False,
+    encoder_relu=False,
+    correction=0,
+)
+"""The student that a phone runs: a tenth of VGG-19's multiplications, its encoder trained too."""
+
+SPECS: Mapping[str, NetworkSpec] = MappingProxyType({spec.name: spec for spec in (VGG19, LITE)})

@@ -1,0 +1,133 @@
+"""ONNX Runtime: the backend of a bare install, with any execution provider that the installed build has."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import TYPE_CHECKING
+
+from adain_runtime.backend import Array, Options, Probe, check_target
+from adain_runtime.bundle import Bundle, find_bundle
+from adain_runtime.errors import BundleError, UnavailableError
+from adain_runtime.session import BaseSession
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+NAME = "onnx"
+_INSTALL = "pip install onnxruntime"
+_PROVIDER_SUFFIX = "ExecutionProvider"
+_FATAL_ONLY = 4  # onnxruntime's own log repeats in many lines what the raised error says
+
+
+class OnnxBackend:
+    """Runs ONNX bundles in ONNX Runtime."""
+
+    name = NAME
+
+    def probe(self) -> Probe:
+        """The version and the providers of the installed build."""
+        try:
+            import onnxruntime
+        except (ImportError, OSError) as error:
+            return Probe(False, f"onnxruntime can't be imported ({error})", _INSTALL)
+        providers = ", ".join(short_name(name) for name in onnxruntime.get_available_providers())
+        return Probe(True, f"onnxruntime {onnxruntime.__version__}; providers: {providers}")
+
+    def find(self, model: str | os.PathLike[str]) -> Bundle:
+        """An ONNX bundle's folder, or an embedded model by name."""
+        return find_bundle(model, NAME)
+
+    def open(self, bundle: Bundle, options: Options) -> OnnxSession:
+        """Open a bundle; a part's graph is loaded when it is first run."""
+        check_target(bundle, NAME, NAME)
+        return OnnxSession(bundle, options)
+
+
+BACKEND = OnnxBackend()
+
+
+class OnnxSession(BaseSession):
+    """An open ONNX bundle."""
+
+    def __init__(self, bundle: Bundle, options: Options) -> None:
+        self._options = options
+        self._provider = find_provider(options.provider or "cpu", allow_fallback=options.allow_fallback)
+        self._graphs: dict[str, onnxruntime.InferenceSession] = {}
+        super().__init__(bundle, self._provider)
+
+    def _run(self, part: str, feeds: dict[str, Array]) -> dict[str, Array]:
+        names = [tensor.name for tensor in self.bundle.part(part).outputs]
+        return dict(zip(names, self._graph(part).run(None, feeds), strict=True))
+
+    def _graph(self, part: str) -> onnxruntime.InferenceSession:
+        if part not in self._graphs:
+            self._graphs[part] = self._load(part)
+        return self._graphs[part]
+
+    def _load(self, part: str) -> onnxruntime.InferenceSession:
+        import onnxruntime
+
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = _FATAL_ONLY
+        if self._options.threads is not None:
+            settings.intra_op_num_threads = self._options.threads
+        path = self.bundle.graph(part)
+        try:
+            graph = onnxruntime.InferenceSession(os.fspath(path), settings, providers=[self._provider])
+        except Exception as error:
+            raise BundleError(f"{path}: ONNX Runtime {onnxruntime.__version__} can't load it ({error})") from error
+        self._device = running_provider(self._provider, graph.get_providers(), self._options.allow_fallback)
+        return graph
+
+    def close(self) -> None:
+        """Free the graphs."""
+        self._graphs.clear()
+        super().close()
+
+
+def short_name(provider: str) -> str:
+    """``CUDAExecutionProvider`` as people type it: ``cuda``."""
+    return provider.removesuffix(_PROVIDER_SUFFIX).lower()
+
+
+def find_provider(name: str, *, allow_fallback: bool = False) -> str:
+    """A provider of the installed build by its short or full name, whatever the case.
+
+    Raises:
+        UnavailableError: this build doesn't have it, and no fallback is allowed.
+    """
+    available = _available_providers()
+    wanted = name.lower().removesuffix(_PROVIDER_SUFFIX.lower())
+    for provider in available:
+        if short_name(provider) == wanted:
+            return provider
+    if allow_fallback:
+        return "CPUExecutionProvider"
+    has = ", ".join(short_name(provider) for provider in available)
+    raise UnavailableError(
+        f"backend onnx: provider {name!r} is not in this build of ONNX Runtime, which has {has}; "
+        f"install the build that has it (such as pip install onnxruntime-gpu) or add --allow-fallback"
+    )
+
+
+def running_provider(asked: str, running: list[str], allow_fallback: bool) -> str:
+    """The provider that came up, compared with the one asked for.
+
+    Raises:
+        UnavailableError: they differ, and no fallback is allowed.
+    """
+    first = running[0] if running else "none"
+    if first != asked and not allow_fallback:
+        raise UnavailableError(
+            f"backend onnx: provider {short_name(asked)!r} was asked for and {short_name(first)!r} came up; "
+            f"its driver or libraries are missing here; mend them or add --allow-fallback"
+        )
+    return first
+
+
+@cache
+def _available_providers() -> tuple[str, ...]:
+    import onnxruntime
+
+    return tuple(onnxruntime.get_available_providers())

@@ -1,0 +1,121 @@
+"""Bundles on disk: a folder with a manifest and the files that it names, verified before anything is opened."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from adain_runtime.errors import BundleError, InputError
+from adain_runtime.files import sha256_file
+from adain_runtime.manifest import FileEntry, Manifest, Part
+
+MANIFEST = "manifest.json"
+EMBEDDED = Path(__file__).with_name("bundles")
+_MANIFEST_BYTES = 1 << 20  # a manifest is a few kilobytes; more than this is something else
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An exported network: ``path`` is the folder, ``manifest`` says what is in it."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Bundle:
+        """Read a bundle and verify the SHA-256 of every file.
+
+        Raises:
+            InputError: there is no such folder.
+            BundleError: no manifest, a damaged or newer one, a file that is missing, is a link, or was changed.
+        """
+        folder = Path(path)
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such bundle folder; make one with: adain-export onnx -o {folder.parent}")
+        try:
+            manifest = Manifest.from_json(_manifest_text(folder / MANIFEST))
+        except BundleError as error:
+            raise BundleError(f"{folder / MANIFEST}: {error}") from error
+        for name, entry in manifest.files.items():
+            _verify(folder / name, entry)
+        return cls(folder, manifest)
+
+    def part(self, name: str) -> Part:
+        """A part by name.
+
+        Raises:
+            InputError: the bundle doesn't have it.
+        """
+        try:
+            return self.manifest.parts[name]
+        except KeyError:
+            has = ", ".join(self.manifest.parts)
+            raise InputError(f"{self.path}: no part {name!r} in this bundle, which has {has}") from None
+
+    def graph(self, part: str) -> Path:
+        """The file that holds a part."""
+        return self.path / self.part(part).file
+
+
+def describe_file(path: Path) -> FileEntry:
+    """A file's entry for a manifest."""
+    return FileEntry(bytes=path.stat().st_size, sha256=sha256_file(path))
+
+
+def embedded_bundles() -> dict[str, Path]:
+    """The bundles that this package carries: folder name to folder."""
+    return {path.parent.name: path.parent for path in sorted(EMBEDDED.glob(f"*/{MANIFEST}"))}
+
+
+def find_bundle(model: str | os.PathLike[str], target: str) -> Bundle:
+    """Open a bundle by folder, or an embedded one by name (``lite``, or its folder's name ``lite-onnx-fp32``).
+
+    A folder wins over an embedded name, so that a name typed where such a folder stands is that folder.
+
+    Raises:
+        InputError: no such folder and no such name.
+        BundleError: see ``Bundle.open``.
+    """
+    try:
+        if Path(model).is_dir():
+            return Bundle.open(model)
+    except OSError as error:  # such as a name that is too long
+        raise InputError(f"{model}: can't be read ({error.strerror}); check the path") from error
+    here = embedded_bundles()
+    for name in (os.fspath(model), f"{model}-{target}-fp32"):
+        if name in here:
+            return Bundle.open(here[name])
+    names = ", ".join(sorted({folder.split("-")[0] for folder in here})) or "none"
+    raise InputError(f"{model}: neither a bundle folder nor an embedded {target} model (embedded: {names})")
+
+
+def _manifest_text(path: Path) -> str:
+    if path.is_symlink():
+        raise BundleError("is a link, and a bundle holds plain files only")
+    if path.exists() and not path.is_file():
+        raise BundleError("is a folder, a pipe or a device, and a bundle holds plain files only")
+    try:
+        if path.stat().st_size > _MANIFEST_BYTES:
+            raise BundleError("is over 1 MiB and so no manifest")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise BundleError("missing: this folder is no bundle; adain-export onnx makes one") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(f"can't be read ({error})") from error
+
+
+def _verify(path: Path, entry: FileEntry) -> None:
+    again = "copy or export the bundle again"
+    if path.is_symlink():
+        raise BundleError(f"{path}: is a link, and a bundle holds plain files only; {again}")
+    if not path.is_file():
+        raise BundleError(f"{path}: missing, though the manifest names it; {again}")
+    try:
+        size, sha256 = path.stat().st_size, sha256_file(path)
+    except OSError as error:
+        raise BundleError(f"{path}: can't be read ({error.strerror}); {again}") from error
+    if size != entry.bytes:
+        raise BundleError(f"{path}: has {size:,} bytes where the manifest says {entry.bytes:,}; {again}")
+    if sha256 != entry.sha256:
+        raise BundleError(f"{path}: its content is not what the manifest says (SHA-256 differs); {again}")

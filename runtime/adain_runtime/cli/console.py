@@ -1,0 +1,155 @@
+"""What every command of the house shares: one-line errors, exit codes, --version, --verbose, tables and bars."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from adain_runtime.errors import AdainError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from adain_runtime.backend import Probe
+
+DISTRIBUTION = "adain-edge"
+INTERRUPTED = 130  # 128 + SIGINT, what a shell gives an interrupted program
+BUG = 70  # EX_SOFTWARE of sysexits.h: neither a failed check (1) nor the caller's mistake (2)
+
+# Typer carries its own copy of click's exceptions from 0.26 on and click's before; this is their base in both.
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
+
+_state = {"verbose": False}
+
+
+def _set_verbose(value: bool) -> bool:
+    _state["verbose"] = _state["verbose"] or value
+    return value
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        print(f"{DISTRIBUTION} {version(DISTRIBUTION)}")
+        raise typer.Exit
+
+
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.", callback=_set_verbose)]
+Version = Annotated[
+    bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+
+
+def new_app(summary: str, *, epilog: str | None = None) -> typer.Typer:
+    """A Typer application with the house's settings; commands are added to it."""
+    return typer.Typer(
+        help=summary,
+        epilog=epilog,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def run(app: typer.Typer, program: str) -> NoReturn:
+    """Run a command line and exit: 0 done, 1 quality not met, 2 bad usage or input, 3 not available here."""
+    if isinstance(sys.stdout, TextIOWrapper):  # a file name that the terminal can't spell is no reason to fail
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        code = app(prog_name=program, standalone_mode=False)
+    except AdainError as error:
+        _fail(program, str(error), error.exit_code)
+    except _USAGE_ERROR as error:
+        message = getattr(error, "format_message", error.__str__)()
+        if not message:  # no arguments at all: the help has been shown
+            sys.exit(2)
+        _fail(program, f"{message} (see {program} --help)", 2)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail(program, "interrupted", INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception:  # noqa: BLE001 the last line of defence: a bug gets its traceback and a code of its own
+        traceback.print_exc()
+        _fail(program, f"this is a bug in {DISTRIBUTION}: please report the lines above", BUG)
+    if code == INTERRUPTED:  # Typer's own translation of Ctrl-C
+        _fail(program, "interrupted", INTERRUPTED)
+    sys.exit(code or 0)
+
+
+def _fail(program: str, message: str, code: int) -> NoReturn:
+    if _state["verbose"]:
+        traceback.print_exc()
+    say(f"{program}: {' '.join(message.split())}")
+    sys.exit(code)
+
+
+def say(line: str) -> None:
+    """Print a line for the person on stderr: stdout belongs to results."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Print the one object of ``--json`` on stdout."""
+    json.dump(value, sys.stdout, indent=2, allow_nan=False)
+    print(flush=True)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: str = "") -> Table:
+    """A rich table; ``right`` names the columns that hold numbers, separated by blanks."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
+    numbers = set(right.split())
+    for column in columns:
+        made.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(str(cell) for cell in row))
+    return made
+
+
+def probe_table(title: str, column: str, probes: Mapping[str, Probe]) -> Table:
+    """What works here, and for the rest why not and the line that mends it."""
+    rows = [
+        (name, "yes" if probe else "no", probe.detail + (f"; {probe.fix}" if probe.fix else ""))
+        for name, probe in probes.items()
+    ]
+    return table(title, [column, "works here", "detail"], rows)
+
+
+def show(*renderables: object) -> None:
+    """Print tables or marked-up text on stdout."""
+    from rich.console import Console
+
+    console = Console(soft_wrap=not sys.stdout.isatty())
+    for renderable in renderables:
+        console.print(renderable)
+
+
+@contextmanager
+def progress(*, enabled: bool = True) -> Iterator[Progress]:
+    """A progress display on stderr, drawn only when stderr is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not (enabled and console.is_terminal)) as bar:
+        yield bar

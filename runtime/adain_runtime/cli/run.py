@@ -1,0 +1,250 @@
+"""``adain-run``: stylise a photo, a folder or a glob with any bundle on any backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, NoReturn, Optional, cast
+
+import typer
+
+from adain_runtime.backend import backend_names, get_backend
+from adain_runtime.bundle import embedded_bundles
+from adain_runtime.cli import console
+from adain_runtime.errors import InputError
+from adain_runtime.image import Photo, load_mask
+from adain_runtime.jobs import Done, Failed, find_contents, plan, run_jobs
+from adain_runtime.stylizer import EMBEDDED_MODEL, MAX_PIXELS, STYLE_SIZE, PreserveColor, Stylizer
+
+EXAMPLES = """[bold]Examples[/bold]
+
+  adain-run photo.jpg wave.jpg                                      writes photo-wave.jpg
+
+  adain-run photo.jpg wave.jpg night.jpg --weights 2,1 --alpha 0.8  two thirds wave, some of the photo kept
+
+  adain-run photo.jpg wave.jpg night.jpg --mask sky.png             wave where the mask is white, night elsewhere
+
+  adain-run "holiday/*.jpg" wave.adainstyle -o painted              a folder of pictures, one saved style
+
+  adain-run photo.jpg wave.jpg --model vgg19-onnx-fp16 --json       a bundle of your own, the result as JSON
+"""
+
+app = console.new_app("Stylise pictures.", epilog=EXAMPLES)
+
+
+def main() -> NoReturn:
+    """Entry point."""
+    console.run(app, "adain-run")
+
+
+def _embedded() -> str:
+    return ", ".join(sorted({name.split("-")[0] for name in embedded_bundles()}))
+
+
+@app.command()
+def run(
+    content: Annotated[
+        Optional[str],  # noqa: UP045 Typer reads this at run time on Python 3.10
+        typer.Argument(help="A photo, a folder of photos, or a quoted glob.", show_default=False),
+    ] = None,
+    styles: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(metavar="STYLE...", help="Images or .adainstyle files.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--output", "-o", help="File, or folder for many. Default: CONTENT-STYLE beside you."),
+    ] = None,
+    model: Annotated[str, typer.Option(help=f"Bundle folder, or an embedded model ({_embedded()}).")] = EMBEDDED_MODEL,
+    backend: Annotated[str, typer.Option(help="What runs it; see --list-backends.")] = "onnx",
+    provider: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="The backend's device, such as cuda. Default: its CPU.", show_default=False),
+    ] = None,
+    allow_fallback: Annotated[
+        bool, typer.Option("--allow-fallback", help="Run elsewhere where that device doesn't come up.")
+    ] = False,
+    threads: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="CPU threads. Default: the backend's choice.", show_default=False),
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="0 keeps the photo, 1 is all style.")] = 1.0,
+    weights: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="W,W,...", help="How much of each style. Default: all alike.", show_default=False),
+    ] = None,
+    mask: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="IMAGE",
+            help="Where a style goes (white), in the styles' order; one may be left out for the last style, "
+            "which takes what is left. What no mask covers stays the photo.",
+            show_default=False,
+        ),
+    ] = None,
+    preserve_color: Annotated[
+        str,
+        typer.Option(
+            metavar="none|luminance|match",
+            help="Keep the photo's colours: take over brightness only, or recolour the style first.",
+        ),
+    ] = "none",
+    size: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Resize the photo to this shorter side. Default: as it is.", show_default=False),
+    ] = None,
+    style_size: Annotated[
+        int,
+        typer.Option(min=1, help="Larger styles are resized to this shorter side; sets the stroke scale."),
+    ] = STYLE_SIZE,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Refuse larger images.")] = MAX_PIXELS,
+    batch: Annotated[int, typer.Option(min=1, help="Photos of one size run together.")] = 1,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP files.")] = 95,
+    list_backends: Annotated[
+        bool, typer.Option("--list-backends", help="Show what can run here, and why not, and exit.")
+    ] = False,
+    as_json: console.AsJson = False,
+    _verbose: console.Verbose = False,
+    _version: console.Version = False,
+) -> int:
+    """Stylise a photo, a folder or a glob after one painting or a mix of several."""
+    if list_backends:
+        _list_backends(as_json)
+        return 0
+    if content is None or not styles:
+        raise typer.BadParameter("give a CONTENT and at least one STYLE")
+    shares = parse_weights(weights)
+    masks = mask or []
+    contents, many = find_contents(content)
+    clock = perf_counter()
+    with Stylizer.open(
+        model, backend=backend, threads=threads, provider=provider, allow_fallback=allow_fallback
+    ) as stylizer:
+        stylizer.check(len(styles), shares, alpha, preserve_color, batch, has_masks=bool(masks))
+        color = cast(PreserveColor, preserve_color)
+        prepared = [
+            stylizer.prepare(style, preserve_color=color, size=style_size, max_pixels=max_pixels) for style in styles
+        ]
+
+        def stylize(photos: list[Photo]) -> list[Photo]:
+            height, width = photos[0].rgb.shape[:2]
+            return stylizer.stylize(
+                photos,
+                prepared,
+                weights=shares,
+                alpha=alpha,
+                masks=[load_mask(image, size=(height, width), max_pixels=max_pixels) for image in masks],
+                preserve_color=color,
+                batch_size=batch,
+            )
+
+        jobs = plan(
+            contents,
+            many=many,
+            label=_label(styles),
+            output=output,
+            keep=[Path(p) for p in (*styles, *masks)],
+        )
+        ready = perf_counter() - clock
+        results = run_jobs(
+            jobs,
+            stylize,
+            batch_size=1 if masks else batch,  # a mask is fitted to each photo's size
+            size=size,
+            max_pixels=max_pixels,
+            quality=quality,
+        )
+        done, failed = _follow(results, len(jobs))
+        folder_name, device = stylizer.session.bundle.manifest.folder_name, stylizer.session.device
+    if failed and not many:
+        raise failed[0].error
+    if as_json:
+        console.print_json(_report(done, failed, folder_name, backend, device, ready))
+    else:
+        _summarise(done, failed, f"{folder_name} on {device}", ready)
+    return max((result.error.exit_code for result in failed), default=0)
+
+
+def parse_weights(text: str | None) -> tuple[float, ...] | None:
+    """``2,1`` as numbers.
+
+    Raises:
+        InputError: something that is no number.
+    """
+    try:
+        return None if text is None else tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"--weights {text}: wants numbers with commas between, such as 2,1") from error
+
+
+def _label(styles: Sequence[str]) -> str:
+    """What a content's name gets: the styles' own names, kept short."""
+    return "+".join(Path(style).stem for style in styles)[:80]
+
+
+def _follow(results: Iterator[Done | Failed], total: int) -> tuple[list[Done], list[Failed]]:
+    """Take the results as they come, under a bar when there are many."""
+    done: list[Done] = []
+    failed: list[Failed] = []
+    with console.progress(enabled=total > 1) as bar:
+        task = bar.add_task("stylising", total=total)
+        try:
+            for result in results:
+                if isinstance(result, Done):
+                    done.append(result)
+                else:
+                    failed.append(result)
+                bar.advance(task)
+        except KeyboardInterrupt:
+            console.say(f"adain-run: stopped; {len(done)} of {total} pictures are done and stay")
+            raise
+    for result in done:
+        if result.flattened:
+            console.say(f"{result.job.output}: its format keeps no transparency, so it was put on white")
+    return done, failed
+
+
+def _summarise(done: Sequence[Done], failed: Sequence[Failed], where: str, ready: float) -> None:
+    for result in failed:
+        console.say(f"adain-run: {' '.join(str(result.error).split())}")
+    if len(done) == 1:
+        size = f"{done[0].width}x{done[0].height}"
+        print(f"wrote {done[0].job.output} ({size}, {where}, {done[0].seconds:.2f} s after {ready:.2f} s to get ready)")
+    elif done:
+        seconds = sum(result.seconds for result in done)
+        folder = done[0].job.output.parent
+        print(f"wrote {len(done)} pictures to {folder} ({where}, {seconds / len(done):.2f} s each)")
+    if failed:
+        console.say(f"adain-run: {len(failed)} of {len(failed) + len(done)} pictures failed, as said above")
+
+
+def _report(
+    done: Sequence[Done], failed: Sequence[Failed], model: str, backend: str, device: str, ready: float
+) -> dict[str, object]:
+    return {
+        "model": model,
+        "backend": backend,
+        "device": device,
+        "ready_seconds": round(ready, 4),
+        "done": [
+            {
+                "content": str(result.job.content),
+                "output": str(result.job.output),
+                "width": result.width,
+                "height": result.height,
+                "seconds": round(result.seconds, 4),
+            }
+            for result in done
+        ],
+        "failed": [{"content": str(result.job.content), "error": str(result.error)} for result in failed],
+    }
+
+
+def _list_backends(as_json: bool) -> None:
+    probes = {name: get_backend(name).probe() for name in backend_names()}
+    if as_json:
+        console.print_json({name: asdict(probe) for name, probe in probes.items()})
+        return
+    console.show(console.probe_table("Backends", "backend", probes))

@@ -1,0 +1,121 @@
+"""``adain-style``: make, mix and look at styles, the 2 x C numbers that a painting is to the network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, NoReturn, Optional
+
+import numpy as np
+import typer
+
+from adain_runtime.cli import console
+from adain_runtime.cli.run import parse_weights
+from adain_runtime.errors import InputError
+from adain_runtime.style import SUFFIX, Style, mix
+from adain_runtime.stylizer import EMBEDDED_MODEL, MAX_PIXELS, STYLE_SIZE, Stylizer
+
+EXAMPLES = """[bold]Examples[/bold]
+
+  adain-style make wave.jpg                                       writes wave.adainstyle
+
+  adain-style make monet/*.jpg -o monet.adainstyle                one style from several paintings
+
+  adain-style mix wave.adainstyle night.adainstyle --weights 2,1 -o mixed.adainstyle
+
+  adain-style info wave.adainstyle
+"""
+
+app = console.new_app("Make, mix and look at styles.", epilog=EXAMPLES)
+
+Output = Annotated[str, typer.Option("--output", "-o", help=f"The file to write, NAME{SUFFIX}.")]
+Weights = Annotated[
+    Optional[str],  # noqa: UP045 Typer reads this at run time on Python 3.10
+    typer.Option(metavar="W,W,...", help="How much of each. Default: all alike.", show_default=False),
+]
+
+
+def main() -> NoReturn:
+    """Entry point."""
+    console.run(app, "adain-style")
+
+
+@app.callback()
+def options(_version: console.Version = False) -> None:
+    """Make, mix and look at styles."""
+
+
+@app.command()
+def make(
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Paintings.", show_default=False)],
+    output: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--output", "-o", help="The file to write. Default: IMAGE.adainstyle beside you."),
+    ] = None,
+    model: Annotated[str, typer.Option(help="Bundle whose styles they are.")] = EMBEDDED_MODEL,
+    backend: Annotated[str, typer.Option(help="What runs the encoder.")] = "onnx",
+    weights: Weights = None,
+    style_size: Annotated[int, typer.Option(min=1, help="Larger images are resized to this.")] = STYLE_SIZE,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Refuse larger images.")] = MAX_PIXELS,
+    as_json: console.AsJson = False,
+    _verbose: console.Verbose = False,
+) -> None:
+    """Encode paintings once: one style, or one mix of several."""
+    if output is None and len(images) > 1:
+        raise InputError(f"{len(images)} images make one mixed style: name it with -o NAME{SUFFIX}")
+    with Stylizer.open(model, backend=backend) as stylizer:
+        styles = [stylizer.style(image, size=style_size, max_pixels=max_pixels) for image in images]
+    style = mix(styles, parse_weights(weights))
+    _save(style, Path(output or Path(images[0]).stem + SUFFIX), as_json)
+
+
+@app.command(name="mix")
+def mix_files(
+    files: Annotated[list[str], typer.Argument(metavar="STYLE...", help="Saved styles.", show_default=False)],
+    output: Output,
+    weights: Weights = None,
+    as_json: console.AsJson = False,
+    _verbose: console.Verbose = False,
+) -> None:
+    """Mix saved styles into a new one."""
+    _save(mix([_load(file) for file in files], parse_weights(weights)), Path(output), as_json)
+
+
+@app.command()
+def info(
+    file: Annotated[str, typer.Argument(metavar="STYLE", help="A saved style.", show_default=False)],
+    as_json: console.AsJson = False,
+    _verbose: console.Verbose = False,
+) -> None:
+    """Show what a saved style is."""
+    style = Style.load(file)
+    facts = {
+        "file": file,
+        "bytes": Path(file).stat().st_size,
+        "source": style.source,
+        "encoder_id": style.encoder_id,
+        "channels": style.channels,
+        "mean": _range(style.mean),
+        "std": _range(style.std),
+    }
+    if as_json:
+        console.print_json(facts)
+        return
+    spell = {name: " to ".join(f"{v:.4g}" for v in facts[name]) for name in ("mean", "std")}  # type: ignore[attr-defined]
+    console.show(console.table(file, ["field", "value"], list((facts | spell).items())[1:]))
+
+
+def _load(file: str) -> Style:
+    style = Style.load(file)
+    return style if style.source else Style(style.mean, style.std, style.encoder_id, Path(file).name)
+
+
+def _range(values: np.ndarray) -> list[float]:
+    return [float(values.min()), float(values.max())]
+
+
+def _save(style: Style, path: Path, as_json: bool) -> None:
+    style.save(path)
+    if as_json:
+        console.print_json({"output": str(path), "encoder_id": style.encoder_id, "channels": style.channels})
+    else:
+        print(f"wrote {path} ({2 * style.channels} numbers, encoder {style.encoder_id}, from {style.source})")

@@ -1,0 +1,191 @@
+"""A run over one picture, a folder or a glob: which files come in, where each goes, and what became of it."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from adain_runtime.errors import AdainError, InputError
+from adain_runtime.image import (
+    WRITABLE,
+    Photo,
+    check_writable,
+    flattens,
+    load_image,
+    resize_shorter,
+    save_image,
+)
+
+READABLE = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"),
+        *(".ppm", ".pgm", ".pbm", ".tga", ".jp2", ".ico", ".avif"),
+    }
+)
+DEFAULT_FOLDER = "stylized"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to make."""
+
+    content: Path
+    output: Path
+
+
+@dataclass(frozen=True)
+class Done:
+    """A picture that was made; ``seconds`` is decoding, stylising and encoding together.
+
+    ``flattened`` says that it has transparency which its file's format can't keep.
+    """
+
+    job: Job
+    width: int
+    height: int
+    seconds: float
+    flattened: bool
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A picture that was not made, and why."""
+
+    job: Job
+    error: AdainError
+
+
+def find_contents(content: str) -> tuple[list[Path], bool]:
+    """Files that a CONTENT argument means, sorted, and whether it means many (a folder or a glob).
+
+    Raises:
+        InputError: nothing is there, or nothing that looks like an image.
+    """
+    try:
+        return _find(content)
+    except OSError as error:  # a folder that can't be listed, a name that is too long
+        raise InputError(f"{content}: can't be read ({error.strerror}); check the path") from error
+
+
+def _find(content: str) -> tuple[list[Path], bool]:
+    path = Path(content)
+    if path.is_dir():
+        files = sorted(f for f in path.iterdir() if f.suffix.lower() in READABLE and f.is_file())
+        if not files:
+            raise InputError(f"{content}: no images in this folder (looked for {' '.join(sorted(READABLE))})")
+        return files, True
+    if not path.exists() and glob.has_magic(content):
+        names = glob.glob(content, recursive=True)  # noqa: PTH207 a pattern may be absolute, which Path.glob refuses
+        files = sorted(Path(name) for name in names if Path(name).is_file())
+        if not files:
+            raise InputError(f"{content}: no file matches; check the pattern")
+        return files, True
+    return [path], False
+
+
+def plan(
+    contents: Sequence[Path], *, many: bool, label: str, output: str | None, keep: Sequence[Path] = ()
+) -> list[Job]:
+    """Pair every content with its output.
+
+    Args:
+        contents: files to stylise.
+        many: whether ``output`` is a folder whatever it looks like.
+        label: what is added to a content's name, such as the style's.
+        output: a file, a folder (existing, or with a slash at its end), or None for the working folder.
+        keep: other files of this run that an output must not replace, such as the styles.
+
+    Raises:
+        InputError: an output that can't be written, would replace an input, or would be written twice.
+    """
+    try:
+        jobs = _pair(contents, many, label, output, keep)
+    except OSError as error:  # a name that is too long
+        raise InputError(f"can't write {error.filename}: {error.strerror}; choose another -o") from error
+    for folder in {job.output.parent for job in jobs}:
+        _make_folder(folder)
+    return jobs
+
+
+def _pair(contents: Sequence[Path], many: bool, label: str, output: str | None, keep: Sequence[Path]) -> list[Job]:
+    if many or (output is not None and (output.endswith(os.sep) or Path(output).is_dir())):
+        folder = Path(DEFAULT_FOLDER if output is None else output)
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder}: is a file, and many pictures need a folder: choose another -o")
+        jobs = [Job(content, folder / default_name(content, label)) for content in contents]
+    else:
+        name = default_name(contents[0], label) if output is None else output
+        jobs = [Job(contents[0], Path(name))]
+    by_output: dict[Path, Path] = {}
+    for job in jobs:
+        check_writable(job.output)
+        if job.output.exists() and any(_same(job.output, path) for path in (*contents, *keep)):
+            raise InputError(f"{job.output}: would replace an input; choose another -o")
+        twin = by_output.setdefault(job.output, job.content)
+        if twin is not job.content:
+            raise InputError(f"{twin} and {job.content} would both become {job.output}; stylise them one by one")
+    return jobs
+
+
+def default_name(content: Path, label: str) -> str:
+    """``photo-wave.jpg``: the content's suffix where it can be written, else ``.png``."""
+    suffix = content.suffix if content.suffix.lower() in WRITABLE else ".png"
+    return f"{content.stem}-{label}{suffix}"
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    stylize: Callable[[list[Photo]], list[Photo]],
+    *,
+    batch_size: int,
+    size: int | None,
+    max_pixels: int,
+    quality: int,
+) -> Iterator[Done | Failed]:
+    """Make the pictures, ``batch_size`` at a time; each is on disk, whole, when its ``Done`` is given.
+
+    A picture that can't be made is given as ``Failed`` and the run goes on.
+    """
+    for start in range(0, len(jobs), batch_size):
+        clock = perf_counter()
+        loaded: list[tuple[Job, Photo]] = []
+        for job in jobs[start : start + batch_size]:
+            try:
+                photo = load_image(job.content, max_pixels=max_pixels)
+                loaded.append((job, photo if size is None else resize_shorter(photo, size, enlarge=True)))
+            except AdainError as error:
+                yield Failed(job, error)
+        if not loaded:
+            continue
+        try:
+            made = stylize([photo for _, photo in loaded])
+        except AdainError as error:
+            yield from (Failed(job, error) for job, _ in loaded)
+            continue
+        each = (perf_counter() - clock) / len(loaded)
+        for (job, _), photo in zip(loaded, made, strict=True):
+            clock = perf_counter()
+            try:
+                save_image(photo, job.output, quality=quality)
+            except AdainError as error:
+                yield Failed(job, error)
+                continue
+            height, width = photo.rgb.shape[:2]
+            yield Done(job, width, height, each + perf_counter() - clock, flattens(job.output, photo))
+
+
+def _same(a: Path, b: Path) -> bool:
+    return b.exists() and a.samefile(b)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: can't be made ({error.strerror}); choose another -o") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: can't be written; choose another -o")

@@ -1,0 +1,257 @@
+"""A bundle's manifest: what the files are, what they compute, and how well. `manifest.schema.json` is its schema."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeVar, get_args
+
+from adain_runtime.errors import BundleError, InputError
+from adain_runtime.spec import NetworkSpec, is_number
+
+SCHEMA_VERSION = 1
+PART_NAMES = ("encoder", "decoder", "stylizer")
+DType = Literal["float32", "float16", "uint8"]
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_DIMENSION = re.compile(r"batch|height|width|(1\|)?(height|width)/[1-9][0-9]*")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output of a part.
+
+    A dimension is a whole number, or one of the words ``batch``, ``height``, ``width`` (pixels, dynamic),
+    ``height/S``, ``width/S`` (feature cells at stride S), or ``1|height/S`` (either; it broadcasts).
+    """
+
+    name: str
+    dtype: DType
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One graph of a bundle: the file that holds it, and what it takes and gives.
+
+    Inputs go by their names. Outputs go by their order: formats want all names of a graph to be unique, and the
+    stylizer takes an ``image`` and gives one.
+    """
+
+    file: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file of a bundle: its size in bytes and the SHA-256 of its content, hexadecimal."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Image sizes that the graphs take: H and W multiples of ``multiple``, from ``minimum`` to ``maximum`` pixels."""
+
+    multiple: int = 8
+    minimum: int = 16
+    maximum: int | None = None
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the written files are from PyTorch in float32: the worst over ``cases`` images that were not traced.
+
+    Attributes:
+        reference: what it was compared with.
+        runtime: what ran the files.
+        cases: shapes compared, such as ``stylizer 1x3x64x200``.
+        max_abs: largest absolute difference of an image in [0, 1].
+        psnr: lowest peak signal-to-noise ratio in dB, peak 1; None when every image is equal to the last bit.
+    """
+
+    reference: str
+    runtime: str
+    cases: tuple[str, ...]
+    max_abs: float
+    psnr: float | None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything a runtime needs to know about a bundle before it opens a graph.
+
+    Attributes:
+        name: the model's name; the bundle's folder is ``NAME-TARGET-PRECISION``.
+        target: the format, such as ``onnx``.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        spec: the network.
+        weights_sha256: digest of the checkpoint's tensors.
+        encoder_id: which encoder the bundle's styles belong to; equal for every export of one checkpoint.
+        parts: part name to graph.
+        files: every file of the bundle but the manifest.
+        sizes: image sizes that the graphs take.
+        rewrites: exact rewrites that were applied to the graphs.
+        tools: name to version of what made the files.
+        parity: how the files compare with PyTorch; None where nothing could run them.
+        calibration: digest of the calibration that gave the int8 ranges; None without one.
+    """
+
+    name: str
+    target: str
+    precision: str
+    spec: NetworkSpec
+    weights_sha256: str
+    encoder_id: str
+    parts: Mapping[str, Part]
+    files: Mapping[str, FileEntry]
+    sizes: Sizes = Sizes()
+    rewrites: tuple[str, ...] = ()
+    tools: Mapping[str, str] = field(default_factory=dict)
+    parity: Parity | None = None
+    calibration: str | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def folder_name(self) -> str:
+        """The bundle's folder: ``NAME-TARGET-PRECISION``."""
+        return f"{self.name}-{self.target}-{self.precision}"
+
+    def to_json(self) -> str:
+        """The manifest as JSON text, byte for byte the same for equal manifests."""
+        plain = asdict(self) | {"spec": self.spec.to_json()}
+        return json.dumps(plain, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Read a manifest.
+
+        Raises:
+            BundleError: not JSON, of a newer schema, or a field is missing, unknown or out of its range.
+        """
+        try:
+            plain = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise BundleError(f"not a manifest: it is no JSON ({error})") from error
+        version = plain.get("schema_version") if isinstance(plain, dict) else None
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+            raise BundleError("not a manifest: it has no schema_version")
+        if version > SCHEMA_VERSION:
+            raise BundleError(
+                f"manifest schema {version} is newer than this version reads ({SCHEMA_VERSION}): "
+                "pip install --upgrade adain-edge"
+            )
+        try:
+            return _manifest(plain)
+        except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:
+            detail = f"no field {error}" if isinstance(error, KeyError) else str(error)
+            raise BundleError(f"damaged manifest: {detail}; export the bundle again") from error
+
+
+def _manifest(plain: dict[str, Any]) -> Manifest:
+    values = dict(plain)
+    values["spec"] = NetworkSpec.from_json(values["spec"])
+    values["parts"] = {_part_name(name): _part(part) for name, part in values["parts"].items()}
+    values["files"] = {_plain_name(name): _file(entry) for name, entry in values["files"].items()}
+    values["sizes"] = _sizes(values["sizes"])
+    values["rewrites"] = _tuple_of(_text, values["rewrites"])
+    values["tools"] = {_text(name): _text(tool) for name, tool in values["tools"].items()}
+    values["parity"] = None if values["parity"] is None else _parity(values["parity"])
+    for name in ("name", "target", "precision"):
+        _plain_name(values[name])
+    _matching(_SHA256, values["weights_sha256"])
+    _matching(re.compile(r"[0-9a-f]{16}"), values["encoder_id"])
+    if values["calibration"] is not None:
+        _matching(_SHA256, values["calibration"])
+    for name, part in values["parts"].items():
+        if part.file not in values["files"]:
+            raise ValueError(f"part {name} names {part.file}, which is not among the files")
+    return Manifest(**values)
+
+
+def _matching(pattern: re.Pattern[str], value: object) -> str:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise ValueError(f"{value!r} does not match {pattern.pattern}")
+    return value
+
+
+def _plain_name(value: object) -> str:
+    if not isinstance(value, str) or not _PLAIN_NAME.fullmatch(value):
+        raise ValueError(f"{value!r} is not a plain name (letters, digits, '.', '_' and '-' only, no folder)")
+    return value
+
+
+def _part_name(value: str) -> str:
+    if value not in PART_NAMES:
+        raise ValueError(f"unknown part {value!r}; the parts are {', '.join(PART_NAMES)}")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected a text, found {value!r}")
+    return value
+
+
+def _whole(value: object, *, at_least: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+        raise ValueError(f"expected a whole number of at least {at_least}, found {value!r}")
+    return value
+
+
+def _tuple_of(make: Callable[[Any], _T], values: object) -> tuple[_T, ...]:
+    if not isinstance(values, list):
+        raise TypeError(f"expected a list, found {values!r}")
+    return tuple(make(value) for value in values)
+
+
+def _dimension(value: object) -> int | str:
+    return _matching(_DIMENSION, value) if isinstance(value, str) else _whole(value, at_least=1)
+
+
+def _tensor(plain: dict[str, Any]) -> Tensor:
+    tensor = Tensor(**plain | {"shape": _tuple_of(_dimension, plain["shape"])})
+    if tensor.dtype not in get_args(DType):
+        raise ValueError(f"tensor {tensor.name!r} has the unknown type {tensor.dtype!r}")
+    _text(tensor.name)
+    return tensor
+
+
+def _part(plain: dict[str, Any]) -> Part:
+    tensors = {name: _tuple_of(_tensor, plain[name]) for name in ("inputs", "outputs")}
+    part = Part(**plain | tensors)
+    _plain_name(part.file)
+    return part
+
+
+def _file(plain: dict[str, Any]) -> FileEntry:
+    entry = FileEntry(**plain)
+    _whole(entry.bytes, at_least=0)
+    _matching(_SHA256, entry.sha256)
+    return entry
+
+
+def _sizes(plain: dict[str, Any]) -> Sizes:
+    sizes = Sizes(**plain)
+    _whole(sizes.multiple, at_least=1)
+    _whole(sizes.minimum, at_least=1)
+    if sizes.maximum is not None:
+        _whole(sizes.maximum, at_least=sizes.minimum)
+    return sizes
+
+
+def _parity(plain: dict[str, Any]) -> Parity:
+    parity = Parity(**plain | {"cases": _tuple_of(_text, plain["cases"])})
+    _text(parity.reference)
+    _text(parity.runtime)
+    if not (is_number(parity.max_abs) and parity.max_abs >= 0):
+        raise ValueError(f"parity: max_abs must be a number of at least 0, found {parity.max_abs!r}")
+    if not (parity.psnr is None or is_number(parity.psnr)):
+        raise ValueError(f"parity: psnr must be a finite number or null, found {parity.psnr!r}")
+    return parity

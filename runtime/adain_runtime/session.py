@@ -1,0 +1,152 @@
+"""What every session does alike: feeds checked against the manifest before, outputs found finite after."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TypeVar
+
+import numpy as np
+
+from adain_runtime.backend import Array
+from adain_runtime.bundle import Bundle
+from adain_runtime.errors import InputError, QualityError
+from adain_runtime.manifest import Sizes, Tensor
+
+_S = TypeVar("_S", bound="BaseSession")
+
+
+class BaseSession(ABC):
+    """Base of this package's sessions; a subclass says how a part is run, and which device runs it."""
+
+    def __init__(self, bundle: Bundle, device: str) -> None:
+        self._bundle = bundle
+        self._device = device
+        self._closed = False
+
+    @property
+    def bundle(self) -> Bundle:
+        """What was opened."""
+        return self._bundle
+
+    @property
+    def device(self) -> str:
+        """What really runs the graphs."""
+        return self._device
+
+    def run(self, part: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run a part.
+
+        Args:
+            part: ``encoder``, ``decoder`` or ``stylizer``.
+            feeds: the manifest's input names to arrays of the manifest's shapes; floats of another width are cast.
+
+        Returns:
+            The manifest's output names to arrays, in the manifest's types.
+
+        Raises:
+            InputError: an unknown part, a missing or unknown feed, or a shape the part doesn't take.
+            QualityError: an output holds a value that is not finite.
+        """
+        if self._closed:
+            raise InputError(f"{self._bundle.path}: this session is closed")
+        wanted = self._bundle.part(part)
+        ready = check_feeds(part, wanted.inputs, feeds, self._bundle.manifest.sizes)
+        outputs = self._run(part, ready)
+        for name, values in outputs.items():
+            if not np.isfinite(values).all():
+                raise QualityError(
+                    f"{self._bundle.path}: {part} gave values that are not finite in {name!r} on {self._device}; "
+                    "try the fp32 bundle"
+                )
+        return outputs
+
+    @abstractmethod
+    def _run(self, part: str, feeds: dict[str, Array]) -> dict[str, Array]:
+        """Run a part on feeds that have been checked."""
+
+    def close(self) -> None:
+        """Free what the session holds. Closing twice is fine."""
+        self._closed = True
+
+    def __enter__(self: _S) -> _S:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def check_feeds(part: str, inputs: Sequence[Tensor], feeds: Mapping[str, Array], sizes: Sizes) -> dict[str, Array]:
+    """Feeds in the manifest's order and types.
+
+    Raises:
+        InputError: a missing or unknown name, a type that is no float, or shapes that don't fit together.
+    """
+    names = [tensor.name for tensor in inputs]
+    if set(feeds) != set(names):
+        raise InputError(f"{part} takes {', '.join(names)}; found {', '.join(sorted(feeds)) or 'nothing'}")
+    bound: dict[str, int] = {}
+    for tensor in inputs:
+        _bind(f"{part} input {tensor.name!r}", tensor, feeds[tensor.name], bound)
+    for side in ("height", "width"):
+        if side in bound:
+            _check_side(f"{part}: {side} {bound[side]}", bound[side], sizes)
+    return {tensor.name: _cast(part, tensor, feeds[tensor.name]) for tensor in inputs}
+
+
+def output_shape(tensor: Tensor, dimensions: Mapping[str, int]) -> tuple[int, ...]:
+    """An output's shape in whole numbers, from ``batch``, ``height`` and ``width``."""
+    return tuple(_resolve(dimension, dimensions) for dimension in tensor.shape)
+
+
+def dimensions_of(inputs: Sequence[Tensor], feeds: Mapping[str, Array]) -> dict[str, int]:
+    """``batch``, ``height`` and ``width`` as the feeds' shapes say them."""
+    bound: dict[str, int] = {}
+    for tensor in inputs:
+        _bind(tensor.name, tensor, feeds[tensor.name], bound)
+    return bound
+
+
+def _resolve(dimension: int | str, dimensions: Mapping[str, int]) -> int:
+    if isinstance(dimension, int):
+        return dimension
+    side, _, stride = dimension.partition("/")
+    return dimensions[side] // int(stride or 1)
+
+
+def _bind(where: str, tensor: Tensor, values: Array, bound: dict[str, int]) -> None:
+    if values.ndim != len(tensor.shape):
+        raise InputError(f"{where}: wants the shape {_spell(tensor.shape)}, found {values.shape}")
+    for wanted, found in zip(tensor.shape, values.shape, strict=True):
+        if isinstance(wanted, int):
+            fits = found == wanted
+        elif wanted.startswith("1|"):
+            fits = found in (1, _resolve(wanted[2:], bound))
+        else:
+            side, _, stride = wanted.partition("/")
+            pixels = found * int(stride or 1)
+            fits = found > 0 and bound.setdefault(side, pixels) == pixels
+        if not fits:
+            known = ", ".join(f"{name} {size}" for name, size in bound.items())
+            raise InputError(f"{where}: wants the shape {_spell(tensor.shape)} ({known}), found {values.shape}")
+
+
+def _check_side(where: str, pixels: int, sizes: Sizes) -> None:
+    if pixels % sizes.multiple or pixels < sizes.minimum:
+        raise InputError(f"{where} must be a multiple of {sizes.multiple} and at least {sizes.minimum}")
+    if sizes.maximum is not None and pixels > sizes.maximum:
+        raise InputError(f"{where} is over {sizes.maximum}, the largest that this bundle takes")
+
+
+def _cast(part: str, tensor: Tensor, values: Array) -> Array:
+    wanted = np.dtype(tensor.dtype)
+    if values.dtype.kind != wanted.kind:
+        raise InputError(f"{part} input {tensor.name!r}: wants {tensor.dtype}, found {values.dtype}")
+    return values.astype(wanted, copy=False)
+
+
+def _spell(shape: Sequence[int | str]) -> str:
+    return "[" + ", ".join(map(str, shape)) + "]"

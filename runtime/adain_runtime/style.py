@@ -1,0 +1,181 @@
+"""A style: 2 x C numbers that say how a painting looks, to keep, send, mix and use on any backend."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adain_runtime.errors import InputError
+from adain_runtime.files import replacing_file
+
+SUFFIX = ".adainstyle"
+_FORMAT = 1
+_METADATA = "adain_style"
+_MAX_BYTES = 1 << 24  # 2 x C float32 are a few kilobytes
+
+
+@dataclass(frozen=True, eq=False)
+class Style:
+    """Channel-wise statistics of an encoded style image, or a mix of several.
+
+    Attributes:
+        mean: [C] float32.
+        std: [C] float32, not negative.
+        encoder_id: the encoder that made them; they mean nothing to another.
+        source: what it was made from, for people to read.
+    """
+
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+    encoder_id: str
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        mean, std = self.mean, self.std
+        if mean.ndim != 1 or mean.shape != std.shape or not mean.size:
+            raise InputError(f"a style needs mean and std of one shape [C], found {mean.shape} and {std.shape}")
+        if mean.dtype != np.float32 or std.dtype != np.float32:
+            raise InputError(f"a style's mean and std must be float32, found {mean.dtype} and {std.dtype}")
+        if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std >= 0).all()):
+            raise InputError("a style's mean and std must be finite and its std not negative")
+
+    @property
+    def channels(self) -> int:
+        """Channels C of the encoder."""
+        return int(self.mean.size)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Style):
+            return NotImplemented
+        same = self.encoder_id == other.encoder_id
+        return same and np.array_equal(self.mean, other.mean) and np.array_equal(self.std, other.std)
+
+    def __hash__(self) -> int:
+        return hash((self.encoder_id, (self.mean + 0.0).tobytes(), (self.std + 0.0).tobytes()))  # -0.0 equals 0.0
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a ``.adainstyle`` file: safetensors with the tensors ``mean`` and ``std``.
+
+        Raises:
+            InputError: the file can't be written, or has another suffix.
+        """
+        from safetensors.numpy import save
+
+        if Path(path).suffix != SUFFIX:
+            raise InputError(f"{path}: a style is saved as NAME{SUFFIX}")
+        facts = {"format": _FORMAT, "encoder_id": self.encoder_id, "source": self.source}
+        # one entry, since safetensors writes several in an order that changes from call to call
+        metadata = {_METADATA: json.dumps(facts, sort_keys=True)}
+        with replacing_file(Path(path)) as part:
+            part.write_bytes(save({"mean": self.mean, "std": self.std}, metadata))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Style:
+        """Read a ``.adainstyle`` file.
+
+        Raises:
+            InputError: missing, damaged, of a newer format, or not a style.
+        """
+        again = f"make it again with: adain-style make IMAGE -o {path}"
+        tensors, metadata = _read(Path(path), again)
+        if metadata.get("format") != _FORMAT:
+            raise InputError(
+                f"{path}: a style of format {metadata.get('format')}, and this version reads {_FORMAT}; {again}"
+            )
+        if set(tensors) != {"mean", "std"}:
+            raise InputError(f"{path}: wants the tensors mean and std, found {sorted(tensors)}; {again}")
+        try:
+            return cls(tensors["mean"], tensors["std"], metadata["encoder_id"], metadata["source"])
+        except KeyError as error:
+            raise InputError(f"{path}: a style without {error}; {again}") from error
+        except InputError as error:
+            raise InputError(f"{path}: {error}; {again}") from error
+
+
+def _read(path: Path, again: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise InputError(f"{path}: too large to be a style ({path.stat().st_size:,} bytes); {again}")
+        with safe_open(path, framework="numpy") as file:
+            facts = json.loads((file.metadata() or {}).get(_METADATA, "null"))
+            if not isinstance(facts, dict) or not all(isinstance(value, (int, str)) for value in facts.values()):
+                raise InputError(f"{path}: safetensors, but no style; {again}")
+            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 not a dict
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror or error}); check the path") from error
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not a style file, or cut short ({error}); {again}") from error
+
+
+def mix(styles: Sequence[Style], weights: Sequence[float] | None = None) -> Style:
+    """One style from several: the weighted mean of their statistics, so that (1, 0) is the first, exactly.
+
+    Args:
+        styles: at least one, all of one encoder.
+        weights: one for each style, not negative, not all zero; scaled to a sum of 1. None weighs all alike.
+
+    Raises:
+        InputError: no styles, styles of different encoders, or weights that don't fit.
+    """
+    shares = shares_of(len(styles), weights)
+    first = styles[0]
+    for style in styles[1:]:
+        check_encoder(style, first.encoder_id, first.channels, "the first style")
+    if len(styles) == 1:
+        return first
+
+    def weighted(rows: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+        # in float64, so that rounding does not depend on the order of the styles
+        mixed: NDArray[np.float64] = np.einsum("k,kc->c", shares, np.stack(rows).astype(np.float64))
+        return mixed.astype(np.float32)
+
+    used = [(style, share) for style, share in zip(styles, shares, strict=True) if share]
+    source = " + ".join(f"{share:.3g} {style.source or 'style'}" for style, share in used)
+    return Style(
+        weighted([style.mean for style in styles]),
+        weighted([style.std for style in styles]),
+        first.encoder_id,
+        source if len(used) > 1 else used[0][0].source,
+    )
+
+
+def shares_of(count: int, weights: Sequence[float] | None) -> NDArray[np.float64]:
+    """Weights as shares of 1, float64.
+
+    Raises:
+        InputError: no styles, as many weights as not styles, or a weight that is negative or not finite, or all zero.
+    """
+    if count < 1:
+        raise InputError("at least one style is needed")
+    if weights is None:
+        return np.full(count, 1 / count)
+    if len(weights) != count:
+        raise InputError(f"{count} styles need {count} weights, found {len(weights)}: {list(weights)}")
+    shares = np.asarray(weights, np.float64)
+    with np.errstate(over="ignore"):
+        total = shares.sum()
+    if not np.isfinite(total) or (shares < 0).any() or not total > 0:
+        raise InputError(f"weights must be finite, not negative and not all zero, found {list(weights)}")
+    return np.asarray(shares / total)
+
+
+def check_encoder(style: Style, encoder_id: str, channels: int, other: str) -> None:
+    """Refuse a style of another encoder.
+
+    Raises:
+        InputError: the style's encoder is not the one named.
+    """
+    if style.encoder_id != encoder_id or style.channels != channels:
+        raise InputError(
+            f"style {style.source or '(unnamed)'} was made by encoder {style.encoder_id} and {other} has "
+            f"encoder {encoder_id}: make the style again with the model that uses it (adain-style make --model)"
+        )

@@ -1,0 +1,24 @@
+"""Fixtures for every room's tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The checkout that the tests stand in."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder beside the checkout with VGG-19 weights and test images; not every machine has it."""
+    folder = ROOT.parent / "shared"
+    if not (folder / "weights" / "vgg_normalised.pth").is_file():
+        pytest.skip(f"needs the VGG-19 weights and test images in {folder}, which are not here")
+    return folder
