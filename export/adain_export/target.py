@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, cast
 from adain_runtime.backend import Probe
 from adain_runtime.bundle import Bundle
 from adain_runtime.errors import InputError
-from adain_runtime.manifest import PART_NAMES
+from adain_runtime.manifest import PART_NAMES, plain_name
 
 if TYPE_CHECKING:  # torch is imported by the first export, not by --help, list or doctor
     from adain_model.network import Network
@@ -38,6 +38,7 @@ class Request:
     rewrites: tuple[str, ...] = REWRITES
 
     def __post_init__(self) -> None:
+        plain_name(self.name)
         _known("part", self.parts, PART_NAMES)
         _known("rewrite", self.rewrites, REWRITES)
         if not self.parts:

@@ -12,7 +12,6 @@ from types import TracebackType
 import numpy as np
 from PIL.Image import Image
 
-from adain_export.check import TOLERANCES, Tolerance
 from adain_runtime.backend import Array, Backend, Options, Session, backend_names, get_backend
 from adain_runtime.bundle import Bundle
 from adain_runtime.errors import BundleError, InputError, QualityError, UnavailableError
@@ -128,8 +127,8 @@ def compare(
         raise InputError(f"{len(contents)} contents and {len(styles)} styles: at least one of each is needed")
     with ExitStack() as stack:
         runners, left_out = _open_runners(bundles, stack)
-        reference, *others = runners
-        encoded = [_encode(reference, style) for style in styles]
+        reference = runners[0]
+        encoded = [Stylizer(reference.tap).style(style.rgb) for style in styles]
         steps = (len(contents) * len(styles) + 1) * len(runners)
         done = 0
         for content in contents:
@@ -169,6 +168,8 @@ class _Tap:
     def run(self, part: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
         outputs = self.session.run(part, feeds)
         if part == _PART:
+            if not np.isfinite(outputs["image"]).all():  # another package's session may not look
+                raise QualityError(f"{self.bundle.path}: {part} gave values that are not finite on {self.device}")
             self.feeds, self.image = feeds, outputs["image"]
         return outputs
 
@@ -211,11 +212,11 @@ class _Runner:
                 raise
             self.broken = str(error)
             return
-        self.pictures.append(to_pil(picture))
-        self.first_feeds = self.first_feeds or self.tap.feeds
         if self.tap.image.shape != reference.image.shape:
             found, wanted = self.tap.image.shape, reference.image.shape
             raise InputError(f"{self.label}: its graph was fed {found} where the reference was fed {wanted}")
+        self.pictures.append(to_pil(picture))
+        self.first_feeds = self.first_feeds or self.tap.feeds
         self.psnr = min(self.psnr, psnr(reference.image, self.tap.image))
         self.max_abs = max(self.max_abs, max_abs(reference.image, self.tap.image))
 
@@ -238,6 +239,8 @@ class _Runner:
 
 def verdict(precision: str, decibels: float, difference: float) -> str:
     """Why a precision's numbers are not good enough; empty where they are."""
+    from adain_export.check import TOLERANCES, Tolerance  # imports torch
+
     tolerance = dict[str, Tolerance](TOLERANCES.items()).get(precision)
     if tolerance is None:
         return f"no tolerance is set for {precision}, only for {', '.join(TOLERANCES)}"
@@ -290,11 +293,6 @@ def _open_all(backend: Backend, bundles: Sequence[Bundle], stack: ExitStack) -> 
         targets = ", ".join(sorted({bundle.manifest.target for bundle in bundles}))
         reasons.append(f"takes none of the bundles made here ({targets})")
     return opened, reasons
-
-
-def _encode(reference: _Runner, style: Photo) -> Style:
-    made = Stylizer(reference.tap).prepare(style)
-    return made
 
 
 def _time(runner: _Runner, feeds: Mapping[str, Array]) -> float | None:

@@ -158,13 +158,13 @@ def _manifest(plain: dict[str, Any]) -> Manifest:
     values = dict(plain)
     values["spec"] = NetworkSpec.from_json(values["spec"])
     values["parts"] = {_part_name(name): _part(part) for name, part in values["parts"].items()}
-    values["files"] = {_plain_name(name): _file(entry) for name, entry in values["files"].items()}
+    values["files"] = {plain_name(name): _file(entry) for name, entry in values["files"].items()}
     values["sizes"] = _sizes(values["sizes"])
     values["rewrites"] = _tuple_of(_text, values["rewrites"])
     values["tools"] = {_text(name): _text(tool) for name, tool in values["tools"].items()}
     values["parity"] = None if values["parity"] is None else _parity(values["parity"])
     for name in ("name", "target", "precision"):
-        _plain_name(values[name])
+        plain_name(values[name])
     _matching(_SHA256, values["weights_sha256"])
     _matching(re.compile(r"[0-9a-f]{16}"), values["encoder_id"])
     if values["calibration"] is not None:
@@ -181,9 +181,14 @@ def _matching(pattern: re.Pattern[str], value: object) -> str:
     return value
 
 
-def _plain_name(value: object) -> str:
+def plain_name(value: object) -> str:
+    """A name that can't leave its folder.
+
+    Raises:
+        InputError: anything but letters, digits, ``.``, ``_`` and ``-``, or a leading ``.`` or ``-``.
+    """
     if not isinstance(value, str) or not _PLAIN_NAME.fullmatch(value):
-        raise ValueError(f"{value!r} is not a plain name (letters, digits, '.', '_' and '-' only, no folder)")
+        raise InputError(f"{value!r} is not a plain name (letters, digits, '.', '_' and '-' only, no folder)")
     return value
 
 
@@ -226,7 +231,7 @@ def _tensor(plain: dict[str, Any]) -> Tensor:
 def _part(plain: dict[str, Any]) -> Part:
     tensors = {name: _tuple_of(_tensor, plain[name]) for name in ("inputs", "outputs")}
     part = Part(**plain | tensors)
-    _plain_name(part.file)
+    plain_name(part.file)
     return part
 
 

@@ -74,7 +74,9 @@ class Style:
         # one entry, since safetensors writes several in an order that changes from call to call
         metadata = {_METADATA: json.dumps(facts, sort_keys=True)}
         with replacing_file(Path(path)) as part:
-            part.write_bytes(save({"mean": self.mean, "std": self.std}, metadata))
+            # safetensors writes the memory behind a strided array, not what the array reads
+            tensors = {"mean": np.ascontiguousarray(self.mean), "std": np.ascontiguousarray(self.std)}
+            part.write_bytes(save(tensors, metadata))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Style:
@@ -91,10 +93,11 @@ class Style:
             )
         if set(tensors) != {"mean", "std"}:
             raise InputError(f"{path}: wants the tensors mean and std, found {sorted(tensors)}; {again}")
+        for fact in ("encoder_id", "source"):
+            if not isinstance(metadata.get(fact), str):
+                raise InputError(f"{path}: a style without {fact!r}, or not as a text; {again}")
         try:
             return cls(tensors["mean"], tensors["std"], metadata["encoder_id"], metadata["source"])
-        except KeyError as error:
-            raise InputError(f"{path}: a style without {error}; {again}") from error
         except InputError as error:
             raise InputError(f"{path}: {error}; {again}") from error
 
@@ -109,7 +112,11 @@ def _read(path: Path, again: str) -> tuple[dict[str, NDArray[Any]], dict[str, An
             facts = json.loads((file.metadata() or {}).get(_METADATA, "null"))
             if not isinstance(facts, dict) or not all(isinstance(value, (int, str)) for value in facts.values()):
                 raise InputError(f"{path}: safetensors, but no style; {again}")
-            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 not a dict
+            names = file.keys()
+            others = sorted({file.get_slice(name).get_dtype() for name in names} - {"F32"})
+            if others:  # looked at first: numpy has no word for some
+                raise InputError(f"{path}: a style's mean and std must be float32, found {', '.join(others)}; {again}")
+            return {name: file.get_tensor(name) for name in names}, facts
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror or error}); check the path") from error
     except (SafetensorError, ValueError, RecursionError) as error:

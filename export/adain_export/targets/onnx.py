@@ -90,10 +90,12 @@ def _parity(bundle: Bundle, network: Network, request: Request) -> Parity:
 
 
 def refuse_foreign_folder(path: Path) -> None:
-    """Refuse to replace what is no bundle.
+    """Refuse to replace what is no bundle, before the work is done.
 
     Raises:
-        InputError: something stands at ``path`` that an export did not make.
+        InputError: something stands at ``path`` that an export did not make, or its parent is no folder.
     """
+    if path.parent.exists() and not path.parent.is_dir():
+        raise InputError(f"{path.parent}: is a file, and a folder is wanted; choose another -o")
     if path.is_symlink() or (path.exists() and not (path / MANIFEST).is_file()):
         raise InputError(f"{path}: exists and is no bundle, so it is not replaced; choose another -o")

@@ -8,7 +8,6 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -39,6 +38,8 @@ def _set_verbose(value: bool) -> bool:
 
 def _show_version(value: bool) -> None:
     if value:
+        from importlib.metadata import version
+
         print(f"{DISTRIBUTION} {version(DISTRIBUTION)}")
         raise typer.Exit
 
@@ -68,6 +69,7 @@ def run(app: typer.Typer, program: str) -> NoReturn:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = app(prog_name=program, standalone_mode=False)
+        sys.stdout.flush()  # here, where a reader that has gone is no error
     except AdainError as error:
         _fail(program, str(error), error.exit_code)
     except _USAGE_ERROR as error:

@@ -31,7 +31,7 @@ EXAMPLES = """[bold]Examples[/bold]
   adain-run photo.jpg wave.jpg --model vgg19-onnx-fp16 --json       a bundle of your own, the result as JSON
 """
 
-app = console.new_app("Stylise pictures.", epilog=EXAMPLES)
+app = console.new_app("Stylise pictures.")
 
 
 def main() -> NoReturn:
@@ -43,7 +43,7 @@ def _embedded() -> str:
     return ", ".join(sorted({name.split("-")[0] for name in embedded_bundles()}))
 
 
-@app.command()
+@app.command(epilog=EXAMPLES)  # a single command shows its own epilog, not the application's
 def run(
     content: Annotated[
         Optional[str],  # noqa: UP045 Typer reads this at run time on Python 3.10

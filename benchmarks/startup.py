@@ -1,0 +1,67 @@
+"""What a person waits for: importing the runtime, and one 512x512 photo with the embedded student from the shell.
+
+    python benchmarks/startup.py
+
+Fresh processes, taken in turn so that a busy machine slows all alike; medians, with the fastest and the slowest. Writes
+benchmarks/results/startup.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from PIL import Image
+
+IMAGES = Path(__file__).resolve().parents[1] / "examples" / "images"
+RESULT = Path(__file__).parent / "results" / "startup.json"
+
+
+def main() -> None:
+    """Measure and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=11)
+    runs = parser.parse_args().runs
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        with Image.open(IMAGES / "content" / "astronaut.jpg") as photo:
+            photo.resize((512, 512)).save(folder / "photo.jpg", quality=95)
+        style = str(IMAGES / "style" / "ramparts.jpg")
+        program = str(Path(sys.executable).with_name("adain-run"))
+        commands = {
+            "python (does nothing)": [sys.executable, "-c", "pass"],
+            "import adain_runtime": [sys.executable, "-c", "import adain_runtime"],
+            "adain-run 512x512": [program, "photo.jpg", style, "-o", "out.jpg"],
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in commands}
+        for run in range(runs + 1):
+            for name, command in commands.items():
+                start = time.perf_counter()
+                subprocess.run(command, cwd=folder, check=True, capture_output=True)
+                if run:  # the first of each fills the file cache
+                    seconds[name].append(time.perf_counter() - start)
+    result = {
+        "command": "python benchmarks/startup.py",
+        "tools": {"python": sys.version.split()[0]}
+        | {tool: version(tool) for tool in ("onnxruntime", "numpy", "typer")},
+        "runs": runs,
+        "seconds": {
+            name: {"median": round(statistics.median(s), 3), "min": round(min(s), 3), "max": round(max(s), 3)}
+            for name, s in seconds.items()
+        },
+    }
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    for name, figures in result["seconds"].items():
+        print(f"{name:24} {figures['median']:.3f} s  ({figures['min']:.3f} to {figures['max']:.3f}, {runs} runs)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Bundles made from small networks."""
+
+from __future__ import annotations
+
+import pytest
+
+from adain_export.target import Request, get_target
+from networks import SPECS, make_network
+
+
+@pytest.fixture(scope="session", params=SPECS)
+def network(request):
+    return make_network(SPECS[request.param])
+
+
+@pytest.fixture(scope="session")
+def pooled():
+    return make_network(SPECS["pooled"])
+
+
+@pytest.fixture(scope="session")
+def strided():
+    return make_network(SPECS["strided"])
+
+
+@pytest.fixture(scope="session", params=["fp32", "fp16"])
+def exported(request, network, tmp_path_factory):
+    """(network, bundle) of an ONNX export."""
+    target = get_target("onnx")
+    out = tmp_path_factory.mktemp("bundles")
+    return network, target.export(network, Request(network.spec.name, request.param), out)

@@ -1,0 +1,123 @@
+"""``adain-export`` as people type it: what it prints, where it writes, and how it says no."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from adain_export import cli, doctor
+from adain_export.target import get_target
+from adain_model.checkpoint import save_network
+from adain_runtime.backend import Probe
+from adain_runtime.bundle import Bundle, find_bundle
+from adain_runtime.cli import console
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs ``adain-export`` in this process: (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["adain-export", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            console.run(cli.app, "adain-export")
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def checkpoint(strided, tmp_path):
+    path = tmp_path / "small.safetensors"
+    save_network(strided, path)
+    return path
+
+
+def test_an_export_prints_files_parity_and_the_next_command_and_writes_the_bundle(command, checkpoint, tmp_path):
+    code, out, err = command("onnx", checkpoint, "--output", tmp_path / "build", "--parts", "encoder,stylizer")
+    folder = tmp_path / "build" / "strided-onnx-fp32"
+    assert (code, err) == (0, "")
+    assert "weights.bin" in out
+    assert "against torch" in out
+    assert f"adain-run PHOTO STYLE --model {folder}" in out
+    assert set(Bundle.open(folder).manifest.parts) == {"encoder", "stylizer"}
+
+
+def test_json_is_one_object_with_the_manifest(command, checkpoint, tmp_path):
+    code, out, _ = command(
+        "onnx", checkpoint, "-o", tmp_path, "--parts", "encoder", "--fp16", "--name", "mine", "--json"
+    )
+    made = json.loads(out)
+    assert code == 0
+    assert made["manifest"]["precision"] == "fp16"
+    assert made["bundle"] == str(tmp_path / "mine-onnx-fp16")
+
+
+def test_rewrites_none_exports_the_plain_graph(command, checkpoint, tmp_path):
+    code, _, _ = command("onnx", checkpoint, "-o", tmp_path, "--rewrites", "none", "--parts", "decoder")
+    assert code == 0
+    assert Bundle.open(tmp_path / "strided-onnx-fp32").manifest.rewrites == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["{folder}/none.safetensors"], "none.safetensors: no such checkpoint"),
+        (["{checkpoint}", "--parts", "encoder,head"], "unknown part head; there are encoder, decoder, stylizer"),
+        (["{checkpoint}", "--rewrites", "magic"], "unknown rewrite magic; there are fold-color, phase"),
+        (["{checkpoint}", "--name", "a/b"], "a/b"),
+        (["{checkpoint}", "--int8"], "No such option"),
+        (["{checkpoint}", "-o", "{checkpoint}"], "is a file, and a folder is wanted"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2_and_nothing_is_written(command, checkpoint, tmp_path, arguments, said):
+    filled = [text.format(folder=tmp_path, checkpoint=checkpoint) for text in arguments]
+    if "-o" not in filled:
+        filled += ["-o", str(tmp_path / "out")]
+    code, out, err = command("onnx", *filled)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["small.safetensors"]
+
+
+def test_without_its_tools_a_target_exits_3_with_the_line_that_installs_them(command, monkeypatch):
+    missing = Probe(False, "torch, onnx not installed", "pip install 'adain-edge[export]'")
+    monkeypatch.setattr(type(get_target("onnx")), "probe", lambda _: missing)
+    code, out, err = command("onnx")
+    assert (code, out) == (3, "")
+    assert err == "adain-export: target onnx: torch, onnx not installed; pip install 'adain-edge[export]'\n"
+    code, out, _ = command("list", "--json")
+    assert json.loads(out)["onnx"]["available"] is False
+
+
+def test_inspect_shows_a_sound_bundle_and_refuses_a_damaged_one(command, tmp_path):
+    folder = find_bundle("lite", "onnx").path
+    code, out, _ = command("inspect", folder)
+    assert code == 0
+    for word in ("sound", "stylizer", "1|height/8", "weights.bin", "against torch", "phase"):
+        assert word in out
+    code, out, _ = command("inspect", folder, "--json")
+    assert json.loads(out)["name"] == "lite"
+    code, out, err = command("inspect", tmp_path)
+    assert (code, out) == (2, "")
+    assert "manifest.json" in err
+
+
+def test_doctor_lists_packages_targets_and_backends(command):
+    code, out, _ = command("doctor", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert set(found["packages"]) == set(doctor.PACKAGES)
+    assert found["packages"]["onnxruntime"] is not None
+    assert found["targets"]["onnx"]["available"] is True
+    assert set(found["backends"]) >= {"onnx", "torch", "null"}
+    assert command("doctor")[0] == 0
+
+
+def test_help_has_examples(command):
+    code, out, _ = command("--help")
+    assert code == 0
+    assert "adain-export onnx vgg19.safetensors --fp16" in out

@@ -1,0 +1,187 @@
+"""ONNX bundles: dynamic sizes, one weights file, the same bytes again, and nothing kept that is not right."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from adain_export import check, rewrites
+from adain_export.graphs import part_module
+from adain_export.onnx_model import TRACED
+from adain_export.shared_weights import WEIGHTS_FILE
+from adain_export.target import Request, get_target
+from adain_runtime.backend import open_bundle
+from adain_runtime.bundle import MANIFEST, Bundle
+from adain_runtime.errors import InputError, QualityError
+from adain_runtime.metrics import max_abs, psnr
+
+TARGET = get_target("onnx")
+
+
+def test_a_bundle_holds_three_graphs_over_one_weights_file_and_a_manifest(exported):
+    network, bundle = exported
+    assert {path.name for path in bundle.path.iterdir()} == {
+        *("encoder.onnx", "decoder.onnx", "stylizer.onnx"),
+        WEIGHTS_FILE,
+        MANIFEST,
+    }
+    assert bundle.path.name == f"{network.spec.name}-onnx-{bundle.manifest.precision}"
+
+
+def test_no_weight_is_stored_twice(exported):
+    _, bundle = exported
+    places = {}
+    for part in bundle.manifest.parts:
+        for tensor in onnx.load(bundle.graph(part), load_external_data=False).graph.initializer:
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                place = {entry.key: entry.value for entry in tensor.external_data}
+                assert place["location"] == WEIGHTS_FILE
+                places.setdefault(int(place["offset"]), set()).add((tensor.name, int(place["length"])))
+    data = (bundle.path / WEIGHTS_FILE).read_bytes()
+    chunks = [data[offset : offset + next(iter(names))[1]] for offset, names in places.items()]
+    assert len(chunks) > 4
+    assert len(set(chunks)) == len(chunks)
+    assert sum(map(len, chunks)) > 0.9 * len(data)
+
+
+@pytest.mark.parametrize("size", [(1, 16, 16), (1, 64, 136), (3, 24, 40), (2, 200, 16)])
+def test_every_part_runs_at_sizes_that_were_not_traced_and_agrees_with_torch(exported, size):
+    network, bundle = exported
+    assert size != TRACED
+    tolerance = check.TOLERANCES[bundle.manifest.precision]
+    rng = np.random.default_rng(3)
+    image = check.pink_noise(rng, *size)
+    with open_bundle(bundle.path) as session:
+        encoded = session.run("encoder", {"image": image})
+        features, mean, std = part_module("encoder", network)(torch.from_numpy(image))
+        for name, wanted in (("features", features), ("mean", mean), ("std", std)):
+            assert encoded[name].shape == tuple(wanted.shape)
+            assert max_abs(encoded[name], wanted.numpy()) <= tolerance.relative * float(wanted.abs().max())
+        feeds = {"image": image, "mean": mean.numpy()[::-1], "std": std.numpy()[::-1]}
+        feeds["alpha"] = np.linspace(0.2, 1, size[0], dtype=np.float32).reshape(-1, 1, 1, 1)
+        found = session.run("stylizer", feeds)["image"]
+    wanted = check.reference("stylizer", network, {name: value.copy() for name, value in feeds.items()})["image"]
+    assert psnr(wanted, found) >= tolerance.psnr
+    if bundle.manifest.precision == "fp32":
+        assert max_abs(wanted, found) <= 1e-4
+
+
+def test_the_graphs_are_valid_and_keep_batch_height_and_width_free(exported):
+    _, bundle = exported
+    for part in bundle.manifest.parts:
+        onnx.checker.check_model(bundle.graph(part), full_check=True)
+        graph = onnx.load(bundle.graph(part), load_external_data=False).graph
+        first = [axis.dim_param or axis.dim_value for axis in graph.input[0].type.tensor_type.shape.dim]
+        assert first == list(bundle.manifest.parts[part].inputs[0].shape)
+
+
+def test_an_fp16_graph_convolves_in_half_and_measures_and_clips_in_float32(exported):
+    _, bundle = exported
+    model = onnx.shape_inference.infer_shapes(onnx.load(bundle.graph("stylizer")), data_prop=True)
+    types = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
+    types |= {value.name: value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
+    half = onnx.TensorProto.FLOAT16 if bundle.manifest.precision == "fp16" else onnx.TensorProto.FLOAT
+    found = {node.op_type: set() for node in model.graph.node}
+    for node in model.graph.node:
+        found[node.op_type].add(types[node.output[0]])
+    assert found["Conv"] == {half}
+    for operation in ("ReduceMean", "Sqrt", "Clip"):
+        assert found[operation] == {onnx.TensorProto.FLOAT}
+
+
+def test_nothing_in_a_bundle_tells_of_the_machine_that_made_it(exported, repository):
+    _, bundle = exported
+    for path in bundle.path.iterdir():
+        data = path.read_bytes()
+        assert str(repository).encode() not in data
+        assert b"site-packages" not in data
+
+
+def test_the_manifest_says_what_was_compared(exported):
+    _, bundle = exported
+    parity = bundle.manifest.parity
+    assert len(parity.cases) == 9
+    assert {"stylizer 1x3x64x200", "encoder 2x3x80x96", "decoder 1x3x136x136"} <= set(parity.cases)
+    assert 0 < parity.max_abs <= check.TOLERANCES[bundle.manifest.precision].max_abs
+    assert bundle.manifest.rewrites[-1] == "phase"
+
+
+def test_the_same_network_gives_the_same_bytes(strided, tmp_path):
+    first, second = (TARGET.export(strided, Request("same"), tmp_path / name) for name in "ab")
+    for path in first.path.iterdir():
+        assert path.read_bytes() == (second.path / path.name).read_bytes()
+
+
+def test_only_the_parts_asked_for_are_written(strided, tmp_path):
+    bundle = TARGET.export(strided, Request("half", parts=("encoder",)), tmp_path)
+    assert set(bundle.manifest.files) == {"encoder.onnx", WEIGHTS_FILE}
+    with open_bundle(bundle.path) as session, pytest.raises(InputError, match="no part 'stylizer'"):
+        session.run("stylizer", {})
+
+
+def test_a_bundle_replaces_the_one_that_stood_there(strided, tmp_path):
+    folder = TARGET.export(strided, Request("again"), tmp_path).path
+    (folder / "stray.txt").write_text("left by somebody")
+    TARGET.export(strided, Request("again", parts=("encoder",)), tmp_path)
+    assert not (folder / "stray.txt").exists()
+    assert not (folder / "stylizer.onnx").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["again-onnx-fp32"]
+
+
+def test_a_folder_that_is_no_bundle_is_never_replaced(strided, tmp_path):
+    mine = tmp_path / "mine-onnx-fp32"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="is no bundle, so it is not replaced"):
+        TARGET.export(strided, Request("mine"), tmp_path)
+    assert (mine / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_graph_that_computes_something_else_is_not_kept(strided, tmp_path, monkeypatch):
+    def wrong(network):
+        network.decoder.conv3_1.bias.add_(0.05)
+        return True
+
+    monkeypatch.setitem(rewrites._REWRITES, "phase", wrong)
+    with pytest.raises(QualityError, match=r"(decoder|stylizer) 1x3x64x200: the image differs from torch"):
+        TARGET.export(strided, Request("wrong"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_export_leaves_the_old_bundle_and_nothing_half_made(strided, tmp_path, monkeypatch):
+    old = TARGET.export(strided, Request("kept"), tmp_path)
+    before = {path.name: path.read_bytes() for path in old.path.iterdir()}
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(check, "check", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        TARGET.export(strided, Request("kept", parts=("encoder",)), tmp_path)
+    assert {path.name: path.read_bytes() for path in old.path.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["kept-onnx-fp32"]
+    assert Bundle.open(old.path).manifest == old.manifest
+
+
+@pytest.mark.parametrize(
+    ("request_of", "said"),
+    [
+        (lambda: Request("x", parts=("encoder", "head")), "unknown part head"),
+        (lambda: Request("x", rewrites=("magic",)), "unknown rewrite magic"),
+        (lambda: Request("x", parts=()), "nothing to export"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused(request_of, said):
+    with pytest.raises(InputError, match=said):
+        request_of()
+
+
+def test_the_manifest_is_plain_json_for_other_tools(exported):
+    _, bundle = exported
+    plain = json.loads((bundle.path / MANIFEST).read_text())
+    assert plain["spec"]["correction"] == bundle.manifest.spec.correction
+    assert plain["parts"]["decoder"]["inputs"][1]["shape"][2] == "1|height/8"

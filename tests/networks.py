@@ -1,0 +1,35 @@
+"""Small networks of the two shapes that matter, so that an export takes seconds."""
+
+from __future__ import annotations
+
+import torch
+
+from adain_model.network import Network, initialize
+from adain_runtime.spec import NetworkSpec
+
+# The two shapes that matter: VGG-19's (colour convolution, max-pooling, ReLU, unbiased) and the student's.
+SPECS = {
+    "pooled": NetworkSpec(
+        "pooled", ((4, 4), (6,), (8,), (10,)), ((8,), (8, 6), (6, 4), (4, 3)), color_conv=True, correction=1
+    ),
+    "strided": NetworkSpec(
+        "strided",
+        ((4,), (6, 6), (8,), (10, 10)),
+        ((8,), (8, 6), (6, 4), (4, 3)),
+        downsample="stride",
+        encoder_relu=False,
+        correction=0,
+    ),
+}
+
+
+def make_network(spec: NetworkSpec, seed: int = 0) -> Network:
+    """A network with random weights; the decoder's last layer is scaled so that images mostly stay in [0, 1]."""
+    network = Network(spec)
+    initialize(network, torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        network.decoder.conv1_2.weight.mul_(0.1)
+        network.decoder.conv1_2.bias.fill_(0.5)
+        if spec.color_conv:
+            network.encoder.conv0.bias.copy_(torch.tensor([0.3, -0.2, 0.1]))
+    return network.eval().requires_grad_(False)

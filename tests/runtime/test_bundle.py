@@ -1,0 +1,170 @@
+"""A bundle is verified whole before anything of it is opened: every way to damage one is refused by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import pytest
+
+from adain_runtime.bundle import MANIFEST, Bundle, describe_file, embedded_bundles, find_bundle
+from adain_runtime.errors import BundleError, InputError
+
+FILES = ["encoder.graph", "decoder.graph", "stylizer.graph", "weights.bin"]
+
+
+def refused(folder) -> str:
+    with pytest.raises(BundleError) as caught:
+        Bundle.open(folder)
+    return str(caught.value)
+
+
+def test_a_whole_bundle_opens_and_leads_to_its_graphs(tiny):
+    bundle = Bundle.open(tiny)
+    assert bundle.manifest.name == "tiny"
+    assert {part: bundle.graph(part) for part in bundle.manifest.parts} == {
+        part: tiny / f"{part}.graph" for part in ("encoder", "decoder", "stylizer")
+    }
+
+
+def test_every_embedded_bundle_is_whole_and_stands_in_the_folder_that_it_names():
+    found = embedded_bundles()
+    assert "lite-onnx-fp32" in found
+    for name, folder in found.items():
+        manifest = Bundle.open(folder).manifest
+        assert manifest.folder_name == name
+        assert {path.name for path in folder.iterdir()} == {*manifest.files, MANIFEST}
+
+
+def test_a_missing_folder_is_named_with_the_command_that_makes_one(tmp_path):
+    with pytest.raises(InputError, match=r"nothing: no such bundle folder.*adain-export onnx"):
+        Bundle.open(tmp_path / "nothing")
+
+
+def test_a_folder_without_a_manifest_is_no_bundle(tiny):
+    (tiny / MANIFEST).unlink()
+    assert "manifest.json: missing" in refused(tiny)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_flipped_bit_in_any_file_is_found(tiny, flip_bit, name):
+    flip_bit(tiny / name)
+    message = refused(tiny)
+    assert f"{tiny / name}: its content is not what the manifest says" in message
+    assert "copy or export the bundle again" in message
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_truncated_file_is_found_with_both_sizes(tiny, name):
+    whole = (tiny / name).read_bytes()
+    (tiny / name).write_bytes(whole[:-1])
+    assert f"{tiny / name}: has {len(whole) - 1} bytes where the manifest says {len(whole)}" in refused(tiny)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_found(tiny, name):
+    (tiny / name).unlink()
+    assert f"{tiny / name}: missing, though the manifest names it" in refused(tiny)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_folder_in_a_files_place_is_found(tiny, name):
+    (tiny / name).unlink()
+    (tiny / name).mkdir()
+    assert f"{tiny / name}: missing" in refused(tiny)
+
+
+@pytest.mark.parametrize("name", [*FILES, MANIFEST])
+def test_a_link_is_refused_even_to_the_right_content(tiny, tmp_path, name):
+    (tiny / name).rename(tmp_path / "elsewhere")
+    (tiny / name).symlink_to(tmp_path / "elsewhere")
+    assert f"{tiny / name}: is a link" in refused(tiny)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "sub/file", "..", "a\\b", "", ".hidden"])
+def test_a_file_name_that_could_lead_out_of_the_folder_is_refused_and_not_looked_at(
+    tiny, edit_manifest, tmp_path, name
+):
+    (tmp_path / "outside").write_bytes(b"secret")
+    entry = describe_file(tmp_path / "outside")
+    edit_manifest(tiny, files={name: {"bytes": entry.bytes, "sha256": entry.sha256}})
+    message = refused(tiny)
+    assert f"{name!r} is not a plain name" in message
+    assert str(tiny / MANIFEST) in message
+
+
+def test_a_part_whose_graph_lies_outside_is_refused(tiny, edit_manifest):
+    parts = json.loads((tiny / MANIFEST).read_text())["parts"]
+    parts["encoder"]["file"] = "../encoder.graph"
+    edit_manifest(tiny, parts=parts)
+    assert "'../encoder.graph' is not a plain name" in refused(tiny)
+
+
+def test_a_newer_schema_is_refused_with_the_line_that_upgrades(tiny, edit_manifest):
+    edit_manifest(tiny, schema_version=2)
+    assert "schema 2 is newer than this version reads (1): pip install --upgrade adain-edge" in refused(tiny)
+
+
+def test_an_unknown_field_is_refused(tiny, edit_manifest):
+    edit_manifest(tiny, colour="blue")
+    assert "colour" in refused(tiny)
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[" * 400_000])
+def test_a_manifest_that_is_no_text_or_no_json_is_refused(tiny, content):
+    (tiny / MANIFEST).write_bytes(content)
+    assert str(tiny / MANIFEST) in refused(tiny)
+
+
+def test_a_manifest_of_over_a_mebibyte_is_refused_unread(tiny):
+    (tiny / MANIFEST).write_bytes((tiny / MANIFEST).read_bytes() + b" " * (1 << 20))
+    assert "over 1 MiB" in refused(tiny)
+
+
+def test_a_manifest_that_is_a_folder_is_refused(tiny):
+    (tiny / MANIFEST).unlink()
+    (tiny / MANIFEST).mkdir()
+    assert "manifest.json: is a folder" in refused(tiny)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("name", [*FILES, MANIFEST])
+def test_a_pipe_is_refused_and_not_waited_for(tiny, name):
+    (tiny / name).unlink()
+    os.mkfifo(tiny / name)
+    assert str(tiny / name) in refused(tiny)
+
+
+def test_a_part_that_the_bundle_lacks_is_named_with_those_it_has(make_bundle, tmp_path, tiny):
+    parts = Bundle.open(tiny).manifest.parts
+    bundle = Bundle.open(make_bundle(tmp_path / "encoder-only", parts={"encoder": parts["encoder"]}))
+    with pytest.raises(InputError, match=r"no part 'stylizer' in this bundle, which has encoder"):
+        bundle.graph("stylizer")
+
+
+@pytest.mark.parametrize("model", ["lite", "lite-onnx-fp32"])
+def test_an_embedded_bundle_is_found_by_its_name_and_by_its_folders(model):
+    assert find_bundle(model, "onnx").manifest.folder_name == "lite-onnx-fp32"
+
+
+def test_a_folder_wins_over_an_embedded_name(tiny, tmp_path, monkeypatch):
+    shutil.copytree(tiny, tmp_path / "lite")
+    monkeypatch.chdir(tmp_path)
+    assert find_bundle("lite", "onnx").manifest.name == "tiny"
+
+
+@pytest.mark.parametrize("model", ["nope", "../lite-onnx-fp32", "", "nul\0", "lite-coreml-fp32", "x" * 5000])
+def test_a_name_that_is_nothing_is_refused(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError):
+        find_bundle(model, "onnx")
+
+
+def test_an_unknown_name_lists_the_embedded_ones():
+    with pytest.raises(
+        InputError, match=r"nope: neither a bundle folder nor an embedded onnx model \(embedded: .*lite"
+    ):
+        find_bundle("nope", "onnx")
+    with pytest.raises(InputError, match="neither"):
+        find_bundle("lite", "coreml")

@@ -1,0 +1,282 @@
+"""``adain-run``: pictures where they belong, JSON alone on stdout, and one helpful line for everything bad."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from adain_runtime.cli import console, run
+from adain_runtime.stylizer import Stylizer
+
+MAIN = "from adain_runtime.cli.run import main; main()"
+
+
+@pytest.fixture
+def pictures(tmp_path, picture, write_image):
+    """photo.jpg, wave.jpg and night.png in the working folder."""
+    for seed, name in enumerate(("photo.jpg", "wave.jpg", "night.png")):
+        write_image(tmp_path / name, picture(30, 41, seed=seed))
+    return tmp_path
+
+
+def opened(path) -> Image.Image:
+    with Image.open(path) as image:
+        image.load()
+        return image
+
+
+def test_a_picture_is_written_beside_you_and_a_line_says_what_and_where(pictures, adain_run):
+    ran = adain_run("photo.jpg", "wave.jpg")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("wrote photo-wave.jpg (41x30, lite-onnx-fp32 on CPUExecutionProvider, ")
+    assert ran.out.count("\n") == 1
+    assert opened("photo-wave.jpg").size == (41, 30)
+
+
+def test_the_command_makes_what_the_call_makes(pictures, adain_run):
+    (pictures / "mask.png").write_bytes(b"")
+    Image.new("L", (41, 30), 200).save("mask.png")
+    arguments = ["photo.jpg", "wave.jpg", "night.png", "-o", "out.png", "--alpha", 0.8, "--style-size", 20]
+    with Stylizer.open("lite") as stylizer:
+        for options, keywords in [
+            (["--weights", "2,1"], {"weights": [2, 1]}),
+            (["--preserve-color", "luminance", "--size", 24], {"preserve_color": "luminance", "size": 24}),
+            (["--preserve-color", "match"], {"preserve_color": "match"}),
+            (["--mask", "mask.png"], {"masks": ["mask.png"]}),
+        ]:
+            assert adain_run(*arguments, *options).code == 0
+            called = stylizer("photo.jpg", ["wave.jpg", "night.png"], alpha=0.8, style_size=20, **keywords)
+            np.testing.assert_array_equal(np.asarray(opened("out.png")), np.asarray(called))
+
+
+def test_json_prints_exactly_one_object_and_nothing_else(pictures, adain_run):
+    ran = adain_run("photo.jpg", "wave.jpg", "--json", "--backend", "null", "-o", "new/out.png")
+    assert (ran.code, ran.err) == (0, "")
+    report = json.loads(ran.out)
+    assert {key: report[key] for key in ("model", "backend", "device", "failed")} == {
+        "model": "lite-onnx-fp32",
+        "backend": "null",
+        "device": "shapes only",
+        "failed": [],
+    }
+    (done,) = report["done"]
+    assert done.pop("seconds") >= 0
+    assert done == {"content": "photo.jpg", "output": "new/out.png", "width": 41, "height": 30}
+
+
+def test_a_folder_becomes_a_folder_and_a_bad_picture_in_it_does_not_stop_it(pictures, adain_run, write_image, noise):
+    for number, name in enumerate(("a.png", "c.jpg")):
+        write_image(pictures / "in" / name, noise(10, 12, seed=number))
+    (pictures / "in" / "b.jpg").write_text("a text")
+    ran = adain_run("in", "wave.jpg", "--backend", "null", "-o", "out")
+    assert ran.code == 2
+    assert ran.out.startswith("wrote 2 pictures to out (")
+    first, last = ran.err.splitlines()
+    assert first.startswith("adain-run: in/b.jpg is a text file")
+    assert last == "adain-run: 1 of 3 pictures failed, as said above"
+    assert sorted(path.name for path in Path("out").iterdir()) == ["a-wave.png", "c-wave.jpg"]
+
+
+def test_json_of_a_folder_tells_the_failed_from_the_done(pictures, adain_run, write_image, noise):
+    write_image(pictures / "in" / "a.png", noise(10, 12))
+    (pictures / "in" / "b.jpg").write_text("a text")
+    ran = adain_run("in", "wave.jpg", "--backend", "null", "--json")
+    assert (ran.code, ran.err) == (2, "")
+    report = json.loads(ran.out)
+    assert [done["output"] for done in report["done"]] == ["stylized/a-wave.png"]
+    assert [failed["content"] for failed in report["failed"]] == ["in/b.jpg"]
+    assert "is a text file" in report["failed"][0]["error"]
+
+
+def test_a_quoted_glob_is_expanded_and_a_batch_gives_every_picture(pictures, adain_run, picture, write_image):
+    for number in range(5):
+        write_image(pictures / "in" / f"{number}.png", picture(20, 24 + number // 3, seed=number))
+    assert adain_run("in/*.png", "wave.jpg", "-o", "one").code == 0
+    assert adain_run("in/*.png", "wave.jpg", "-o", "four", "--batch", 4).code == 0
+    for number in range(5):
+        one, four = (np.asarray(opened(f"{folder}/{number}-wave.png"), np.int16) for folder in ("one", "four"))
+        assert one.shape == (20, 24 + number // 3, 3)
+        assert np.abs(one - four).max() <= 1
+
+
+def test_a_mask_is_fitted_to_every_photo_of_a_folder(pictures, adain_run, picture, write_image):
+    for number in range(2):
+        write_image(pictures / "in" / f"{number}.png", picture(16 + 8 * number, 20, seed=number))
+    mask = np.zeros((4, 4, 3), np.uint8)
+    write_image(pictures / "mask.png", mask)
+    assert adain_run("in", "wave.jpg", "--mask", "mask.png", "--batch", 2).code == 0
+    for number in range(2):
+        made, photo = (np.asarray(opened(path)) for path in (f"stylized/{number}-wave.png", f"in/{number}.png"))
+        np.testing.assert_array_equal(made, photo)
+
+
+def test_losing_transparency_is_told_on_stderr(pictures, adain_run):
+    Image.new("RGBA", (9, 9), (1, 2, 3, 100)).save("clear.png")
+    ran = adain_run("clear.png", "wave.jpg", "--backend", "null", "-o", "flat.jpg")
+    assert ran.code == 0
+    assert ran.err == "flat.jpg: its format keeps no transparency, so it was put on white\n"
+    assert adain_run("clear.png", "wave.jpg", "--backend", "null", "-o", "kept.png").err == ""
+    assert opened("kept.png").mode == "RGBA"
+
+
+def test_a_provider_that_is_not_here_exits_with_3_and_the_line_that_installs_it(pictures, adain_run):
+    ran = adain_run("photo.jpg", "wave.jpg", "--provider", "quantum")
+    assert ran.code == 3
+    line = ran.one_line()
+    assert "provider 'quantum' is not in this build" in line
+    assert "pip install" in line
+    assert not Path("photo-wave.jpg").exists()
+    assert adain_run("photo.jpg", "wave.jpg", "--provider", "quantum", "--allow-fallback").code == 0
+
+
+def test_cuda_is_refused_where_this_build_lacks_it(pictures, adain_run):
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this build of ONNX Runtime has CUDA")
+    ran = adain_run("photo.jpg", "wave.jpg", "--provider", "cuda")
+    assert ran.code == 3
+    assert "provider 'cuda'" in ran.one_line()
+
+
+def test_values_that_are_not_finite_exit_with_1(pictures, adain_run, monkeypatch):
+    from adain_runtime.backends.null import NullSession
+
+    run_part = NullSession._run
+    monkeypatch.setattr(
+        NullSession, "_run", lambda *of: {name: values * np.nan for name, values in run_part(*of).items()}
+    )
+    ran = adain_run("photo.jpg", "wave.jpg", "--backend", "null")
+    assert ran.code == 1
+    assert "not finite" in ran.one_line()
+    assert not Path("photo-wave.jpg").exists()
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_backends_are_listed_with_those_that_do_not_work(adain_run, as_json):
+    ran = adain_run("--list-backends", *(["--json"] if as_json else []))
+    assert (ran.code, ran.err) == (0, "")
+    names = json.loads(ran.out) if as_json else ran.out
+    assert all(name in names for name in ("null", "onnx", "torch"))
+
+
+def test_version_names_the_distribution(adain_run):
+    from importlib.metadata import version
+
+    ran = adain_run("--version")
+    assert (ran.code, ran.out, ran.err) == (0, f"adain-edge {version('adain-edge')}\n", "")
+
+
+def test_help_shows_examples_and_every_option(python):
+    ran = python(MAIN, "--help")
+    assert (ran.code, ran.err) == (0, "")
+    assert "Examples" in ran.out
+    assert "adain-run photo.jpg wave.jpg" in ran.out
+    for option in ("--output", "--model", "--backend", "--provider", "--alpha", "--weights", "--mask", "--json"):
+        assert option in ran.out
+
+
+def test_verbose_shows_the_traceback_before_the_line(pictures, adain_run):
+    ran = adain_run("photo.jpg", "wave.jpg", "--alpha", 3, "--verbose")
+    assert ran.code == 2
+    assert ran.err.startswith("Traceback")
+    assert ran.err.splitlines()[-1].startswith("adain-run: alpha must be")
+
+
+def test_a_bug_is_told_as_one_with_its_traceback_and_a_code_of_its_own(pictures, adain_run, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr(run, "find_contents", broken)
+    ran = adain_run("photo.jpg", "wave.jpg")
+    assert ran.code == console.BUG == 70
+    assert "ZeroDivisionError: oh" in ran.err
+    assert ran.err.splitlines()[-1] == "adain-run: this is a bug in adain-edge: please report the lines above"
+
+
+@pytest.mark.skipif(os.name != "posix" or sys.platform == "darwin", reason="needs file names that are no text")
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8:strict"])
+def test_a_file_name_that_the_terminal_can_not_spell_is_no_reason_to_fail(pictures, python, encoding):
+    photo = os.fsdecode(b"caf\xe9.png")
+    Image.new("RGB", (9, 9)).save(pictures / photo)
+    ran = python(MAIN, photo, "wave.jpg", "--backend", "null", PYTHONIOENCODING=encoding)
+    assert (ran.code, ran.err) == (0, "")
+    assert r"wrote caf\udce9-wave.png" in ran.out
+    assert (pictures / os.fsdecode(b"caf\xe9-wave.png")).exists()
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_reader_that_has_gone_ends_the_command_quietly(pictures, buffered):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-c", MAIN, "photo.jpg", "wave.jpg", "--backend", "null"]
+    environment = os.environ | {"PYTHONUNBUFFERED": "" if buffered else "1"}
+    done = subprocess.run(
+        command, cwd=pictures, env=environment, stdout=write, stderr=subprocess.PIPE, timeout=120, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+# The run waits in its second picture until the signal comes, so that nothing depends on speed.
+WAITING = """
+import signal
+from adain_runtime import jobs
+from adain_runtime.cli.run import main
+
+load = jobs.load_image
+
+def load_or_wait(path, **options):
+    if path.name != "0.png":
+        print("waiting", flush=True)
+        signal.pause()
+    return load(path, **options)
+
+jobs.load_image = load_or_wait
+main()
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "pause"), reason="needs POSIX signals")
+def test_ctrl_c_in_a_folder_keeps_what_is_finished_and_exits_with_130(pictures, write_image, noise):
+    for number in range(3):
+        write_image(pictures / "in" / f"{number}.png", noise(10, 12, seed=number))
+    command = [sys.executable, "-c", WAITING, "in", "wave.jpg", "--backend", "null", "-o", "out"]
+    with subprocess.Popen(command, cwd=pictures, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "waiting\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert out == ""
+    assert err.splitlines() == [
+        "adain-run: stopped; 1 of 3 pictures are done and stay",
+        "adain-run: interrupted",
+    ]
+    assert [path.name for path in (pictures / "out").iterdir()] == ["0-wave.png"]
+    assert opened(pictures / "out" / "0-wave.png").size == (12, 10)
+
+
+FULL = """
+import resource, sys
+from adain_runtime.cli.run import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))
+main()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a full disk is played by RLIMIT_FSIZE, which is POSIX")
+def test_a_disk_that_fills_up_keeps_the_old_picture(pictures, python, contents_of):
+    (pictures / "out.png").write_bytes(b"the old picture")
+    before = contents_of(pictures)
+    ran = python(FULL, "photo.jpg", "wave.jpg", "--backend", "null", "-o", "out.png")
+    assert ran.code == 2
+    assert "can't write out.png: File too large; choose a folder that can be written" in ran.one_line()
+    assert contents_of(pictures) == before

@@ -1,0 +1,256 @@
+"""Which pictures come in, where each goes, and that one bad picture does not stop a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from adain_runtime.errors import InputError, QualityError
+from adain_runtime.image import Photo
+from adain_runtime.jobs import Done, Failed, Job, default_name, find_contents, plan, run_jobs
+
+SETTINGS = {"batch_size": 1, "size": None, "max_pixels": 10_000, "quality": 95}
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def touch(*names) -> list[Path]:
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(b"")
+    return [Path(name) for name in names]
+
+
+def outputs(jobs) -> list[str]:
+    return [str(job.output) for job in jobs]
+
+
+def test_a_file_is_one_content_whether_or_not_it_is_there():
+    assert find_contents("photo.jpg") == ([Path("photo.jpg")], False)
+
+
+def test_a_folder_means_its_images_sorted_and_nothing_below():
+    touch("in/b.PNG", "in/a.jpg", "in/notes.txt", "in/sub/c.jpg", "in/d.webp")
+    Path("in/folder.jpg").mkdir()
+    assert find_contents("in") == ([Path("in/a.jpg"), Path("in/b.PNG"), Path("in/d.webp")], True)
+
+
+def test_a_glob_means_the_files_that_match_sorted():
+    touch("in/b.jpg", "in/a.jpg", "in/a.txt", "in/sub/c.jpg")
+    assert find_contents("in/*.jpg") == ([Path("in/a.jpg"), Path("in/b.jpg")], True)
+    assert find_contents("in/**/*.jpg")[0] == [Path("in/a.jpg"), Path("in/b.jpg"), Path("in/sub/c.jpg")]
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_that_file():
+    touch("photo[1].jpg", "photo1.jpg")
+    assert find_contents("photo[1].jpg") == ([Path("photo[1].jpg")], False)
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("empty", "empty: no images in this folder"),
+        ("*.jpg", r"\*.jpg: no file matches; check the pattern"),
+        ("x" * 5000, "can't be read"),
+        ("x" * 5000 + "*", "can't be read"),
+    ],
+)
+def test_a_content_that_is_nothing_is_refused(content, named):
+    touch("empty/notes.txt")
+    with pytest.raises(InputError, match=named):
+        find_contents(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        ("a/photo.jpg", "photo-wave.jpg"),
+        ("photo.JPEG", "photo-wave.JPEG"),
+        ("photo.gif", "photo-wave.png"),
+        ("photo", "photo-wave.png"),
+        ("photo.1.tif", "photo.1-wave.tif"),
+    ],
+)
+def test_an_output_is_named_after_its_content_and_style_in_a_format_that_can_be_written(content, name):
+    assert default_name(Path(content), "wave") == name
+
+
+@pytest.mark.parametrize(
+    ("many", "output", "wanted"),
+    [
+        (False, None, ["a-w.jpg"]),
+        (False, "out.png", ["out.png"]),
+        (False, "new/out.png", ["new/out.png"]),
+        (False, "folder", ["folder/a-w.jpg"]),
+        (False, "new/", ["new/a-w.jpg"]),
+        (True, None, ["stylized/a-w.jpg", "stylized/b-w.png"]),
+        (True, "new/deep", ["new/deep/a-w.jpg", "new/deep/b-w.png"]),
+        (True, "folder", ["folder/a-w.jpg", "folder/b-w.png"]),
+    ],
+)
+def test_outputs_go_where_they_are_told_and_their_folders_are_made(many, output, wanted):
+    Path("folder").mkdir()
+    contents = touch("in/a.jpg", "in/b.gif")[: 2 if many else 1]
+    jobs = plan(contents, many=many, label="w", output=output)
+    assert outputs(jobs) == wanted
+    assert [job.content for job in jobs] == contents
+    assert all(job.output.parent.is_dir() and not job.output.exists() for job in jobs)
+
+
+def test_two_contents_that_would_become_one_output_are_refused():
+    contents = touch("in/a.gif", "in/a.png")
+    with pytest.raises(InputError, match=r"in/a\.gif and in/a\.png would both become stylized/a-w\.png"):
+        plan(contents, many=True, label="w", output=None)
+    assert not Path("stylized").exists()
+
+
+def link_to(path: Path, kind: str) -> str:
+    if kind == "same":
+        return str(path)
+    if kind == "roundabout":
+        return f"in/../{path}"
+    if kind == "symlink":
+        Path("out.jpg").symlink_to(path.absolute())
+    else:
+        Path("out.jpg").hardlink_to(path)
+    return "out.jpg"
+
+
+@pytest.mark.parametrize("kind", ["same", "roundabout", "symlink", "hardlink"])
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_output_that_is_an_input_is_refused_by_whatever_name(kind, which):
+    content, style = touch("in/photo.jpg", "in/wave.jpg")
+    output = link_to((content, style)[which], kind)
+    with pytest.raises(InputError, match="would replace an input; choose another -o"):
+        plan([content], many=False, label="w", output=output, keep=[style])
+
+
+def test_a_folder_run_that_would_replace_one_of_its_own_inputs_is_refused():
+    contents = touch("in/a.jpg", "in/a-w.jpg")
+    with pytest.raises(InputError, match=r"in/a-w\.jpg: would replace an input"):
+        plan(contents, many=True, label="w", output="in")
+
+
+def test_an_old_output_may_be_replaced():
+    content, old = touch("photo.jpg", "photo-w.jpg")
+    assert plan([content], many=False, label="w", output=None, keep=[Path("gone.jpg")]) == [Job(content, old)]
+
+
+@pytest.mark.parametrize(
+    ("many", "output", "named"),
+    [
+        (False, "out.gif", r"out\.gif has the suffix \.gif"),
+        (False, "out", "out has no suffix"),
+        (True, "file.txt", r"file\.txt: is a file, and many pictures need a folder"),
+        (False, "file.txt/", r"file\.txt: is a file"),
+        (False, "file.txt/out.png", r"file\.txt: can't be made"),
+        (False, "/proc/none/out.png", "/proc/none: can't be made"),
+        (True, "/proc/none", "/proc/none: can't be made"),
+        (False, "x" * 300 + ".png", "File name too long; choose another -o"),
+        (True, "x" * 300, "File name too long; choose another -o"),
+    ],
+)
+def test_an_output_that_can_not_be_written_is_refused_before_the_work(many, output, named):
+    if output.startswith("/proc") and not Path("/proc/self").exists():
+        pytest.skip("needs /proc, a folder where nobody can write")
+    touch("file.txt")
+    with pytest.raises(InputError, match=named):
+        plan(touch("photo.jpg"), many=many, label="w", output=output)
+
+
+def test_a_default_name_that_is_too_long_is_refused_before_the_work():
+    with pytest.raises(InputError, match="File name too long; choose another -o"):
+        plan([Path("x" * 200 + ".jpg")], many=False, label="w" * 80, output=None)
+
+
+def photos_in(folder: str, *names: str, size=(6, 4)) -> list[Job]:
+    jobs = []
+    for number, name in enumerate(names):
+        Path(folder).mkdir(exist_ok=True)
+        Image.new("RGB", size, (number, 0, 0)).save(Path(folder) / name)
+        jobs.append(Job(Path(folder) / name, Path(f"{name}.out.png")))
+    return jobs
+
+
+def inverted(photos: list[Photo]) -> list[Photo]:
+    return [Photo(255 - photo.rgb, photo.alpha) for photo in photos]
+
+
+def test_pictures_are_made_in_their_order_and_are_on_disk_when_they_are_reported():
+    jobs = photos_in("in", "a.png", "b.png", "c.png")
+    made = []
+    for result in run_jobs(jobs, inverted, **SETTINGS):
+        assert isinstance(result, Done)
+        assert (result.width, result.height) == (6, 4)
+        assert not result.flattened
+        made.append(result.job)
+        assert [job.output.exists() for job in jobs] == [job in made for job in jobs]
+        assert Image.open(result.job.output).getpixel((0, 0)) == (255 - jobs.index(result.job), 255, 255)
+    assert made == jobs
+
+
+def test_a_bad_picture_in_the_middle_fails_alone():
+    jobs = photos_in("in", "a.png", "b.png", "c.png", "d.png")
+    jobs[1].content.write_text("a text")
+    jobs[2].content.unlink()
+    results = list(run_jobs(jobs, inverted, **SETTINGS))
+    assert [type(result) for result in results] == [Done, Failed, Failed, Done]
+    assert [str(jobs[i].content) in str(results[i].error) for i in (1, 2)] == [True, True]
+    assert [job.output.exists() for job in jobs] == [True, False, False, True]
+
+
+def test_pictures_that_can_not_be_stylised_or_saved_fail_and_the_run_goes_on():
+    jobs = photos_in("in", "a.png", "b.png", "c.png")
+    jobs[2] = Job(jobs[2].content, Path("in/a.png/c.png"))
+
+    def stylize(photos):
+        if photos[0].rgb[0, 0, 0] == 0:
+            raise QualityError("not finite")
+        return photos
+
+    results = list(run_jobs(jobs, stylize, **SETTINGS))
+    assert [type(result) for result in results] == [Failed, Done, Failed]
+    assert results[0].error.exit_code == 1
+    assert "can't write in/a.png/c.png" in str(results[2].error)
+
+
+def test_photos_are_handed_over_a_batch_at_a_time_without_the_bad_ones():
+    jobs = photos_in("in", *(f"{letter}.png" for letter in "abcde"))
+    jobs[1].content.write_text("a text")
+    batches = []
+
+    def stylize(photos):
+        batches.append([int(photo.rgb[0, 0, 0]) for photo in photos])
+        return photos
+
+    results = list(run_jobs(jobs, stylize, **SETTINGS | {"batch_size": 2}))
+    assert batches == [[0], [2, 3], [4]]
+    assert sum(isinstance(result, Done) for result in results) == 4
+
+
+def test_a_batch_of_bad_pictures_only_is_not_handed_over():
+    jobs = photos_in("in", "a.png")
+    jobs[0].content.write_text("a text")
+    (result,) = run_jobs(jobs, lambda _: pytest.fail("nothing was read"), **SETTINGS)
+    assert isinstance(result, Failed)
+
+
+def test_size_and_max_pixels_hold_for_every_picture():
+    jobs = photos_in("in", "a.png") + photos_in("large", "b.png", size=(200, 100))
+    small, large = run_jobs(jobs, inverted, **SETTINGS | {"size": 8})
+    assert (small.width, small.height) == (12, 8)
+    assert "over the limit of 10,000" in str(large.error)
+
+
+def test_transparency_that_the_format_loses_is_told():
+    rgba = np.full((4, 4, 4), 128, np.uint8)
+    Image.fromarray(rgba).save("clear.png")
+    jobs = [Job(Path("clear.png"), Path(name)) for name in ("out.png", "out.jpg")]
+    assert [result.flattened for result in run_jobs(jobs, inverted, **SETTINGS)] == [False, True]
