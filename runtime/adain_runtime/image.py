@@ -201,16 +201,17 @@ def to_pil(photo: Photo) -> Image.Image:
     return image
 
 
-def resize_shorter(photo: Photo, shorter: int, *, enlarge: bool) -> Photo:
+def resize_shorter(photo: Photo, shorter: int, *, enlarge: bool, max_pixels: int | None = None) -> Photo:
     """Resize so that the shorter side has so many pixels, the aspect kept, with Lanczos' filter.
 
     Args:
         photo: what to resize.
         shorter: pixels of the shorter side, at least 1.
         enlarge: whether a smaller image grows; otherwise it is returned as it is.
+        max_pixels: the largest image to make.
 
     Raises:
-        InputError: ``shorter`` is below 1.
+        InputError: ``shorter`` is below 1, or the result would be over ``max_pixels``.
     """
     if shorter < 1:
         raise InputError(f"a shorter side of {shorter} pixels can't be made; give 1 or more")
@@ -218,6 +219,11 @@ def resize_shorter(photo: Photo, shorter: int, *, enlarge: bool) -> Photo:
     if now == shorter or (now < shorter and not enlarge):
         return photo
     size = tuple((side * shorter * 2 + now) // (now * 2) for side in (photo.width, photo.height))  # halves go up
+    if max_pixels is not None and size[0] * size[1] > max_pixels:
+        raise InputError(
+            f"a {photo.width}x{photo.height} image at a shorter side of {shorter} would be {size[0]}x{size[1]}, over "
+            f"the limit of {max_pixels:,} pixels; give a smaller --size or a larger --max-pixels"
+        )
 
     def resize(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.array(Image.fromarray(array).resize((size[0], size[1]), Image.Resampling.LANCZOS))

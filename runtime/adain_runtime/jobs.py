@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from adain_runtime.errors import AdainError, InputError
@@ -80,9 +81,9 @@ def _find(content: str) -> tuple[list[Path], bool]:
         return files, True
     if not path.exists() and glob.has_magic(content):
         names = glob.glob(content, recursive=True)  # noqa: PTH207 a pattern may be absolute, which Path.glob refuses
-        files = sorted(Path(name) for name in names if Path(name).is_file())
+        files = sorted(f for f in map(Path, names) if f.suffix.lower() in READABLE and f.is_file())
         if not files:
-            raise InputError(f"{content}: no file matches; check the pattern")
+            raise InputError(f"{content}: no image matches; check the pattern")
         return files, True
     return [path], False
 
@@ -107,15 +108,15 @@ def plan(
     except OSError as error:  # a name that is too long
         raise InputError(f"can't write {error.filename}: {error.strerror}; choose another -o") from error
     for folder in {job.output.parent for job in jobs}:
-        _make_folder(folder)
+        _check_folder(folder)
     return jobs
 
 
 def _pair(contents: Sequence[Path], many: bool, label: str, output: str | None, keep: Sequence[Path]) -> list[Job]:
     if many or (output is not None and (output.endswith(os.sep) or Path(output).is_dir())):
         folder = Path(DEFAULT_FOLDER if output is None else output)
-        if folder.exists() and not folder.is_dir():
-            raise InputError(f"{folder}: is a file, and many pictures need a folder: choose another -o")
+        if (folder.exists() and not folder.is_dir()) or (folder.suffix in WRITABLE and not folder.is_dir()):
+            raise InputError(f"{folder}: names a file, and many pictures need a folder: choose another -o")
         jobs = [Job(content, folder / default_name(content, label)) for content in contents]
     else:
         name = default_name(contents[0], label) if output is None else output
@@ -156,30 +157,50 @@ def run_jobs(
         for job in jobs[start : start + batch_size]:
             try:
                 photo = load_image(job.content, max_pixels=max_pixels)
-                loaded.append((job, photo if size is None else resize_shorter(photo, size, enlarge=True)))
+                if size is not None:
+                    photo = resize_shorter(photo, size, enlarge=True, max_pixels=max_pixels)
+                loaded.append((job, photo))
             except AdainError as error:
                 yield Failed(job, error)
         if not loaded:
             continue
-        try:
-            made = stylize([photo for _, photo in loaded])
-        except AdainError as error:
-            yield from (Failed(job, error) for job, _ in loaded)
-            continue
+        made = _stylize_each(stylize, [photo for _, photo in loaded])
         each = (perf_counter() - clock) / len(loaded)
-        for (job, _), photo in zip(loaded, made, strict=True):
+        for (job, _), result in zip(loaded, made, strict=True):
+            if isinstance(result, AdainError):
+                yield Failed(job, result)
+                continue
             clock = perf_counter()
             try:
-                save_image(photo, job.output, quality=quality)
+                _make_folder(job.output.parent)
+                save_image(result, job.output, quality=quality)
             except AdainError as error:
                 yield Failed(job, error)
                 continue
-            height, width = photo.rgb.shape[:2]
-            yield Done(job, width, height, each + perf_counter() - clock, flattens(job.output, photo))
+            yield Done(job, result.width, result.height, each + perf_counter() - clock, flattens(job.output, result))
+
+
+def _stylize_each(stylize: Callable[[list[Photo]], list[Photo]], photos: list[Photo]) -> Sequence[Photo | AdainError]:
+    """The pictures together; one by one where together fails, so that one bad picture costs only itself."""
+    try:
+        return stylize(photos)
+    except AdainError as error:
+        return [error] if len(photos) == 1 else [_stylize_each(stylize, [photo])[0] for photo in photos]
 
 
 def _same(a: Path, b: Path) -> bool:
     return b.exists() and a.samefile(b)
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that can't be made or written, before any work; it is made when there is something to put in."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    try:
+        with TemporaryDirectory(prefix=".adain-", dir=there):  # permission bits don't tell of read-only file systems
+            pass
+    except OSError as error:
+        verb = "written" if there == folder else "made"
+        raise InputError(f"{folder}: can't be {verb} ({there}: {error.strerror}); choose another -o") from error
 
 
 def _make_folder(folder: Path) -> None:
@@ -187,5 +208,3 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: can't be made ({error.strerror}); choose another -o") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"{folder}: can't be written; choose another -o")

@@ -169,6 +169,8 @@ def _manifest(plain: dict[str, Any]) -> Manifest:
     _matching(re.compile(r"[0-9a-f]{16}"), values["encoder_id"])
     if values["calibration"] is not None:
         _matching(_SHA256, values["calibration"])
+    if not values["parts"]:
+        raise ValueError("it has no parts")
     for name, part in values["parts"].items():
         if part.file not in values["files"]:
             raise ValueError(f"part {name} names {part.file}, which is not among the files")

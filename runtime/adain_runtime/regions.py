@@ -29,9 +29,7 @@ def region_masks(masks: Sequence[Floats], styles: int, height: int, width: int) 
     Raises:
         InputError: as many masks as fit neither rule, or a mask of another shape or range.
     """
-    if len(masks) not in (styles, styles - 1) or not masks:
-        few = f"{styles - 1} or {styles}" if styles > 1 else "1"
-        raise InputError(f"{styles} styles take {few} masks (the last style takes what is left), found {len(masks)}")
+    check_mask_count(len(masks), styles)
     for number, mask in enumerate(masks, 1):
         if mask.shape != (height, width):
             raise InputError(f"mask {number}: wants the content's shape {(height, width)}, found {mask.shape}")
@@ -43,6 +41,17 @@ def region_masks(masks: Sequence[Floats], styles: int, height: int, width: int) 
     if len(masks) < styles:
         stack = np.concatenate([stack, np.maximum(1 - total, 0)[None]])
     return stack
+
+
+def check_mask_count(masks: int, styles: int) -> None:
+    """Refuse as many masks as fit neither rule.
+
+    Raises:
+        InputError: neither one for each style nor one fewer.
+    """
+    if not 0 < masks <= styles or masks < styles - 1:
+        few = f"{styles - 1} or {styles}" if styles > 1 else "1"
+        raise InputError(f"styles: {styles}, masks: {masks}; give {few} (the last style takes what is left)")
 
 
 def cell_masks(masks: Floats, stride: int) -> Floats:

@@ -89,7 +89,7 @@ def check_feeds(part: str, inputs: Sequence[Tensor], feeds: Mapping[str, Array],
     if set(feeds) != set(names):
         raise InputError(f"{part} takes {', '.join(names)}; found {', '.join(sorted(feeds)) or 'nothing'}")
     bound: dict[str, int] = {}
-    for tensor in inputs:
+    for tensor in sorted(inputs, key=_broadcasts):
         _bind(f"{part} input {tensor.name!r}", tensor, feeds[tensor.name], bound)
     for side in ("height", "width"):
         if side in bound:
@@ -105,9 +105,14 @@ def output_shape(tensor: Tensor, dimensions: Mapping[str, int]) -> tuple[int, ..
 def dimensions_of(inputs: Sequence[Tensor], feeds: Mapping[str, Array]) -> dict[str, int]:
     """``batch``, ``height`` and ``width`` as the feeds' shapes say them."""
     bound: dict[str, int] = {}
-    for tensor in inputs:
+    for tensor in sorted(inputs, key=_broadcasts):
         _bind(tensor.name, tensor, feeds[tensor.name], bound)
     return bound
+
+
+def _broadcasts(tensor: Tensor) -> bool:
+    """Whether a shape can only be checked once the others have said what height and width are."""
+    return any(isinstance(axis, str) and axis.startswith("1|") for axis in tensor.shape)
 
 
 def _resolve(dimension: int | str, dimensions: Mapping[str, int]) -> int:
@@ -138,7 +143,7 @@ def _check_side(where: str, pixels: int, sizes: Sizes) -> None:
     if pixels % sizes.multiple or pixels < sizes.minimum:
         raise InputError(f"{where} must be a multiple of {sizes.multiple} and at least {sizes.minimum}")
     if sizes.maximum is not None and pixels > sizes.maximum:
-        raise InputError(f"{where} is over {sizes.maximum}, the largest that this bundle takes")
+        raise InputError(f"{where} is over {sizes.maximum}, the largest that this bundle takes; make it smaller")
 
 
 def _cast(part: str, tensor: Tensor, values: Array) -> Array:

@@ -166,7 +166,7 @@ def shares_of(count: int, weights: Sequence[float] | None) -> NDArray[np.float64
     if weights is None:
         return np.full(count, 1 / count)
     if len(weights) != count:
-        raise InputError(f"{count} styles need {count} weights, found {len(weights)}: {list(weights)}")
+        raise InputError(f"styles: {count}, weights: {len(weights)} ({list(weights)}); give one weight for each style")
     shares = np.asarray(weights, np.float64)
     with np.errstate(over="ignore"):
         total = shares.sum()

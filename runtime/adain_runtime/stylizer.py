@@ -17,7 +17,7 @@ from adain_runtime.backend import Session, open_bundle
 from adain_runtime.color import match_color, transfer_luminance
 from adain_runtime.errors import InputError
 from adain_runtime.image import ImageLike, Photo, load_image, load_mask, resize_shorter, to_pil
-from adain_runtime.regions import Floats, cell_masks, region_maps, region_masks
+from adain_runtime.regions import Floats, cell_masks, check_mask_count, region_maps, region_masks
 from adain_runtime.spec import NetworkSpec
 from adain_runtime.style import SUFFIX, Style, check_encoder, mix, shares_of
 
@@ -151,7 +151,7 @@ class Stylizer:
         """
         photo = load_image(content, max_pixels=max_pixels)
         if size is not None:
-            photo = resize_shorter(photo, size, enlarge=True)
+            photo = resize_shorter(photo, size, enlarge=True, max_pixels=max_pixels)
         height, width = photo.rgb.shape[:2]
         prepared = [
             self.prepare(style, preserve_color=preserve_color, size=style_size, max_pixels=max_pixels)
@@ -184,7 +184,7 @@ class Stylizer:
         ``styles`` come from ``prepare``. The other arguments are those of a call on one image; masks are [H,W]
         float32 in [0, 1], and every photo must be of their size.
         """
-        self.check(len(styles), weights, alpha, preserve_color, batch_size, has_masks=bool(masks))
+        self.check(len(styles), weights, alpha, preserve_color, batch_size, masks=len(masks))
         if preserve_color == "match":
             per_photo = [[self._matched(style, photo) for style in styles] for photo in photos]
         else:
@@ -210,7 +210,7 @@ class Stylizer:
         preserve_color: str = "none",
         batch_size: int = 1,
         *,
-        has_masks: bool = False,
+        masks: int = 0,
     ) -> None:
         """Refuse settings that don't fit this model or each other, before any work is done.
 
@@ -224,8 +224,10 @@ class Stylizer:
         if preserve_color not in get_args(PreserveColor):
             choices = ", ".join(get_args(PreserveColor))
             raise InputError(f"preserve-color must be one of {choices}, found {preserve_color!r}")
-        if has_masks and weights is not None:
+        if masks and weights is not None:
             raise InputError("weights and masks exclude each other: a mask says where a style goes, and how much")
+        if masks:
+            check_mask_count(masks, styles)
         if batch_size < 1:
             raise InputError(f"batch size must be at least 1, found {batch_size}")
 

@@ -54,7 +54,7 @@ REFUSED = {
     "zero bytes": (["empty.png", WAVE], ["empty.png", "0 bytes", "copy or download it again"]),
     "a folder as style": ([PHOTO, "folder.jpg"], ["folder.jpg", "is a folder", "give an image file"]),
     "a folder without pictures": (["nothing", WAVE], ["nothing", "no images in this folder"]),
-    "a glob without match": (["*.webp", WAVE], ["*.webp", "no file matches", "check the pattern"]),
+    "a glob without match": (["*.webp", WAVE], ["*.webp", "no image matches", "check the pattern"]),
     "a decompression bomb": (
         ["bomb.png", WAVE, "--max-pixels", "100000"],
         ["bomb.png", "4000x4000", "limit of 100,000", "--max-pixels"],
@@ -93,8 +93,11 @@ REFUSED = {
         for value in ("-1", "nan", "inf", "-inf", "1.5")
     },
     "alpha as a text": ([PHOTO, WAVE, "--alpha", "much"], ["--alpha", "--help"]),
-    "too many weights": ([PHOTO, WAVE, "--weights", "1,2"], ["1 styles need 1 weights", "found 2"]),
-    "too few weights": ([PHOTO, WAVE, "night.jpg", "--weights", "1"], ["2 styles need 2 weights", "found 1"]),
+    "too many weights": ([PHOTO, WAVE, "--weights", "1,2"], ["styles: 1, weights: 2", "one weight for each style"]),
+    "too few weights": (
+        [PHOTO, WAVE, "night.jpg", "--weights", "1"],
+        ["styles: 2, weights: 1", "one weight for each style"],
+    ),
     "negative weights": ([PHOTO, WAVE, "night.jpg", "--weights=-1,2"], ["weights", "not negative"]),
     "zero weights": ([PHOTO, WAVE, "night.jpg", "--weights", "0,0"], ["weights", "not all zero"]),
     "weights as a text": ([PHOTO, WAVE, "--weights", "some"], ["--weights some", "such as 2,1"]),
@@ -103,7 +106,7 @@ REFUSED = {
         [PHOTO, WAVE, "night.jpg", "--weights", "1,1", "--mask", "mask.png"],
         ["weights and masks exclude each other"],
     ),
-    "too many masks": ([PHOTO, WAVE, "--mask", "mask.png", "--mask", "mask.png"], ["masks", "found 2"]),
+    "too many masks": ([PHOTO, WAVE, "--mask", "mask.png", "--mask", "mask.png"], ["masks: 2", "give 1"]),
     "a missing mask": ([PHOTO, WAVE, "--mask", "gone.png"], ["gone.png", "doesn't exist"]),
     "an unknown colour option": ([PHOTO, WAVE, "--preserve-color", "sepia"], ["'sepia'", "luminance"]),
     "an unknown suffix": ([PHOTO, WAVE, "-o", "out.xyz"], ["out.xyz", ".png"]),

@@ -102,7 +102,7 @@ REFUSED = {
     "another suffix": (["make", "wave.jpg", "-o", "wave.png"], ["wave.png", "NAME.adainstyle"]),
     "a place below a file": (["make", "wave.jpg", "-o", "file.txt/s.adainstyle"], ["file.txt/s.adainstyle", "choose"]),
     "a place that is not there": (["make", "wave.jpg", "-o", "gone/s.adainstyle"], ["gone/s.adainstyle", "choose"]),
-    "wrong weights": (["make", "wave.jpg", "--weights", "1,2"], ["1 styles need 1 weights"]),
+    "wrong weights": (["make", "wave.jpg", "--weights", "1,2"], ["styles: 1, weights: 2"]),
     "no model": (["make", "wave.jpg", "--model", "gone"], ["gone", "embedded: lite"]),
     "no backend": (["make", "wave.jpg", "--backend", "nope"], ["'nope'", "installed:"]),
     "a missing style": (["mix", "gone.adainstyle", "-o", "m.adainstyle"], ["gone.adainstyle", "check the path"]),

@@ -57,7 +57,7 @@ def test_a_file_whose_name_looks_like_a_glob_is_that_file():
     ("content", "named"),
     [
         ("empty", "empty: no images in this folder"),
-        ("*.jpg", r"\*.jpg: no file matches; check the pattern"),
+        ("*.jpg", r"\*.jpg: no image matches; check the pattern"),
         ("x" * 5000, "can't be read"),
         ("x" * 5000 + "*", "can't be read"),
     ],
@@ -95,13 +95,47 @@ def test_an_output_is_named_after_its_content_and_style_in_a_format_that_can_be_
         (True, "folder", ["folder/a-w.jpg", "folder/b-w.png"]),
     ],
 )
-def test_outputs_go_where_they_are_told_and_their_folders_are_made(many, output, wanted):
+def test_outputs_go_where_they_are_told_and_planning_makes_nothing(many, output, wanted):
     Path("folder").mkdir()
     contents = touch("in/a.jpg", "in/b.gif")[: 2 if many else 1]
+    before = sorted(Path().rglob("*"))
     jobs = plan(contents, many=many, label="w", output=output)
     assert outputs(jobs) == wanted
     assert [job.content for job in jobs] == contents
-    assert all(job.output.parent.is_dir() and not job.output.exists() for job in jobs)
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_an_output_folder_is_made_with_its_first_picture():
+    jobs = [Job(job.content, Path("new/deep") / job.output.name) for job in photos_in("in", "a.png", "b.png")]
+    jobs[0].content.write_text("a text")
+    results = run_jobs(jobs, lambda photos: photos, **SETTINGS)
+    assert isinstance(next(results), Failed)
+    assert not Path("new").exists()
+    assert isinstance(next(results), Done)
+    assert jobs[1].output.is_file()
+
+
+def test_many_pictures_into_what_names_a_picture_is_refused():
+    with pytest.raises(InputError, match=r"out\.png: names a file, and many pictures need a folder"):
+        plan(touch("in/a.jpg"), many=True, label="w", output="out.png")
+
+
+def test_one_bad_picture_of_a_batch_costs_only_itself():
+    jobs = photos_in("in", "a.png", "b.png", "c.png")
+
+    def stylize(photos):
+        if any(photo.rgb[0, 0, 0] == 1 for photo in photos):
+            raise QualityError("not finite")
+        return photos
+
+    results = list(run_jobs(jobs, stylize, **SETTINGS | {"batch_size": 3}))
+    assert [type(result) for result in results] == [Done, Failed, Done]
+
+
+def test_a_size_that_would_make_too_large_a_picture_fails_before_it_is_made():
+    jobs = photos_in("in", "a.png")
+    (result,) = run_jobs(jobs, lambda _: pytest.fail("it was made"), **SETTINGS | {"size": 10_000, "max_pixels": 10**6})
+    assert "over the limit of 1,000,000 pixels; give a smaller --size" in str(result.error)
 
 
 def test_two_contents_that_would_become_one_output_are_refused():
@@ -148,9 +182,9 @@ def test_an_old_output_may_be_replaced():
     [
         (False, "out.gif", r"out\.gif has the suffix \.gif"),
         (False, "out", "out has no suffix"),
-        (True, "file.txt", r"file\.txt: is a file, and many pictures need a folder"),
-        (False, "file.txt/", r"file\.txt: is a file"),
-        (False, "file.txt/out.png", r"file\.txt: can't be made"),
+        (True, "file.txt", r"file\.txt: names a file, and many pictures need a folder"),
+        (False, "file.txt/", r"file\.txt: names a file"),
+        (False, "file.txt/out.png", r"file\.txt: can't be written"),
         (False, "/proc/none/out.png", "/proc/none: can't be made"),
         (True, "/proc/none", "/proc/none: can't be made"),
         (False, "x" * 300 + ".png", "File name too long; choose another -o"),
@@ -218,7 +252,7 @@ def test_pictures_that_can_not_be_stylised_or_saved_fail_and_the_run_goes_on():
     results = list(run_jobs(jobs, stylize, **SETTINGS))
     assert [type(result) for result in results] == [Failed, Done, Failed]
     assert results[0].error.exit_code == 1
-    assert "can't write in/a.png/c.png" in str(results[2].error)
+    assert "in/a.png: can't be made" in str(results[2].error)
 
 
 def test_photos_are_handed_over_a_batch_at_a_time_without_the_bad_ones():

@@ -54,7 +54,7 @@ def manifests(draw) -> Manifest:
                 draw(st.sampled_from(sorted(entries))),
                 features=draw(st.sampled_from(["float32", "float16"])),
             )
-            for part in draw(st.sets(st.sampled_from(PART_NAMES)))
+            for part in draw(st.sets(st.sampled_from(PART_NAMES), min_size=1))
         },
         files=entries,
         sizes=Sizes(draw(st.integers(1, 64)), low, draw(st.none() | st.integers(low, 2**20))),

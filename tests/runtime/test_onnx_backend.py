@@ -138,3 +138,14 @@ def test_a_provider_that_does_not_come_up_is_an_error_unless_a_fallback_is_allow
         running_provider(cuda, [], False)
     assert running_provider(cuda, [cpu], True) == cpu
     assert running_provider(cuda, [cuda, cpu], False) == cuda
+
+
+def test_what_onnx_runtime_can_not_compute_is_one_error_that_names_the_graph_and_the_way_out(lite):
+    class OutOfMemory:
+        def run(self, *_):
+            raise MemoryError("bad allocation")
+
+    with open_bundle(lite) as session:
+        session._graphs["encoder"] = OutOfMemory()
+        with pytest.raises(InputError, match=r"encoder\.onnx.*image \[1, 3, 16, 16\].*bad allocation.*--size"):
+            session.run("encoder", {"image": np.zeros((1, 3, 16, 16), np.float32)})

@@ -150,9 +150,9 @@ def test_with_a_mask_fewer_the_last_style_takes_what_is_left(masks):
 @pytest.mark.parametrize(
     ("masks", "styles", "named"),
     [
-        ([], 1, "1 styles take 1 masks"),
-        ([np.ones((4, 5))] * 3, 2, "2 styles take 1 or 2 masks .*found 3"),
-        ([np.ones((4, 5))], 3, "3 styles take 2 or 3 masks"),
+        ([], 1, "styles: 1, masks: 0; give 1 "),
+        ([np.ones((4, 5))] * 3, 2, "styles: 2, masks: 3; give 1 or 2 "),
+        ([np.ones((4, 5))], 3, "styles: 3, masks: 1; give 2 or 3 "),
         ([np.ones((4, 5)), np.ones((5, 4))], 2, r"mask 2: wants the content's shape \(4, 5\), found \(5, 4\)"),
         ([np.full((4, 5), 1.5)], 1, "mask 1: wants values from 0 to 1"),
         ([np.full((4, 5), -0.1)], 1, "mask 1: wants values from 0 to 1"),

@@ -136,3 +136,13 @@ def test_a_session_that_is_closed_runs_nothing_and_closes_again(tiny):
 def test_a_part_that_is_none_is_refused_with_those_that_are(tiny):
     with pytest.raises(InputError, match="no part 'painter' in this bundle, which has decoder, encoder, stylizer"):
         Fixed(Bundle.open(tiny)).run("painter", {})
+
+
+def test_an_input_that_broadcasts_may_stand_before_the_one_that_says_how_large_the_map_is():
+    scale = Tensor("scale", "float32", ("batch", 5, "1|height/8", "1|width/8"))
+    maps = Tensor("features", "float32", ("batch", 5, "height/8", "width/8"))
+    feeds = {"scale": np.ones((1, 5, 2, 3), np.float32), "features": np.ones((1, 5, 2, 3), np.float32)}
+    assert list(check_feeds("decoder", (scale, maps), feeds, Sizes())) == ["scale", "features"]
+    feeds["scale"] = np.ones((1, 5, 2, 2), np.float32)
+    with pytest.raises(InputError, match="scale"):
+        check_feeds("decoder", (scale, maps), feeds, Sizes())

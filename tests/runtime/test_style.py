@@ -279,8 +279,8 @@ def test_without_weights_all_weigh_alike():
 @pytest.mark.parametrize(
     ("weights", "named"),
     [
-        ([], "2 styles need 2 weights, found 0"),
-        ([1, 2, 3], "2 styles need 2 weights, found 3"),
+        ([], "styles: 2, weights: 0"),
+        ([1, 2, 3], "styles: 2, weights: 3"),
         ([-1, 2], "not negative"),
         ([0, 0], "not all zero"),
         ([np.nan, 1], "finite"),

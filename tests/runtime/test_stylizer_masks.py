@@ -112,7 +112,7 @@ def test_weights_and_masks_exclude_each_other(null_stylizer, photo, left):
 
 
 def test_masks_that_do_not_fit_the_styles_or_the_photo_are_refused(null_stylizer, photo, left):
-    with pytest.raises(InputError, match=r"1 styles take 1 masks .*found 2"):
+    with pytest.raises(InputError, match="styles: 1, masks: 2"):
         null_stylizer(photo, photo, masks=[left, left])
     with pytest.raises(InputError, match="mask 1: wants the content's shape"):
         null_stylizer.stylize([Photo(photo)], [null_stylizer.style(photo)], masks=[left[:40]])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import redirect_stdout
 from functools import cache
 from typing import TYPE_CHECKING
 
 from adain_runtime.backend import Array, Options, Probe, check_target
 from adain_runtime.bundle import Bundle, find_bundle
-from adain_runtime.errors import BundleError, UnavailableError
+from adain_runtime.errors import BundleError, InputError, UnavailableError
 from adain_runtime.session import BaseSession
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 NAME = "onnx"
 _INSTALL = "pip install onnxruntime"
 _PROVIDER_SUFFIX = "ExecutionProvider"
+_CPU = "CPUExecutionProvider"
 _FATAL_ONLY = 4  # onnxruntime's own log repeats in many lines what the raised error says
 
 
@@ -58,7 +61,15 @@ class OnnxSession(BaseSession):
 
     def _run(self, part: str, feeds: dict[str, Array]) -> dict[str, Array]:
         names = [tensor.name for tensor in self.bundle.part(part).outputs]
-        return dict(zip(names, self._graph(part).run(None, feeds), strict=True))
+        graph = self._graph(part)
+        try:
+            return dict(zip(names, graph.run(None, feeds), strict=True))
+        except Exception as error:  # onnxruntime's errors have no base of their own; most often it is out of memory
+            shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in feeds.items())
+            raise InputError(
+                f"{self.bundle.graph(part)}: ONNX Runtime failed on {shapes} ({error}); if it is out of memory, take a "
+                "smaller picture (--size)"
+            ) from error
 
     def _graph(self, part: str) -> onnxruntime.InferenceSession:
         if part not in self._graphs:
@@ -73,11 +84,20 @@ class OnnxSession(BaseSession):
         if self._options.threads is not None:
             settings.intra_op_num_threads = self._options.threads
         path = self.bundle.graph(part)
+        fallback = self._options.allow_fallback
         try:
-            graph = onnxruntime.InferenceSession(os.fspath(path), settings, providers=[self._provider])
+            with redirect_stdout(sys.stderr):  # where a provider doesn't come up, onnxruntime prints a report
+                graph = onnxruntime.InferenceSession(
+                    os.fspath(path), settings, providers=[self._provider], enable_fallback=int(fallback)
+                )
         except Exception as error:
+            if self._provider != _CPU:
+                raise UnavailableError(
+                    f"backend onnx: provider {short_name(self._provider)!r} can't run {path} ({error}); mend its "
+                    "driver or libraries, or add --allow-fallback"
+                ) from error
             raise BundleError(f"{path}: ONNX Runtime {onnxruntime.__version__} can't load it ({error})") from error
-        self._device = running_provider(self._provider, graph.get_providers(), self._options.allow_fallback)
+        self._device = running_provider(self._provider, graph.get_providers(), fallback)
         return graph
 
     def close(self) -> None:
@@ -103,7 +123,7 @@ def find_provider(name: str, *, allow_fallback: bool = False) -> str:
         if short_name(provider) == wanted:
             return provider
     if allow_fallback:
-        return "CPUExecutionProvider"
+        return _CPU
     has = ", ".join(short_name(provider) for provider in available)
     raise UnavailableError(
         f"backend onnx: provider {name!r} is not in this build of ONNX Runtime, which has {has}; "

@@ -43,7 +43,7 @@ def _embedded() -> str:
     return ", ".join(sorted({name.split("-")[0] for name in embedded_bundles()}))
 
 
-@app.command(epilog=EXAMPLES)  # a single command shows its own epilog, not the application's
+@app.command(epilog=EXAMPLES, no_args_is_help=True)  # a single command shows its own epilog, not the application's
 def run(
     content: Annotated[
         Optional[str],  # noqa: UP045 Typer reads this at run time on Python 3.10
@@ -118,15 +118,20 @@ def run(
     shares = parse_weights(weights)
     masks = mask or []
     contents, many = find_contents(content)
+    keep = [Path(name) for name in (*styles, *masks)]
+    jobs = plan(contents, many=many, label=_label(styles), output=output, keep=keep)
     clock = perf_counter()
     with Stylizer.open(
         model, backend=backend, threads=threads, provider=provider, allow_fallback=allow_fallback
     ) as stylizer:
-        stylizer.check(len(styles), shares, alpha, preserve_color, batch, has_masks=bool(masks))
+        stylizer.check(len(styles), shares, alpha, preserve_color, batch, masks=len(masks))
         color = cast(PreserveColor, preserve_color)
         prepared = [
             stylizer.prepare(style, preserve_color=color, size=style_size, max_pixels=max_pixels) for style in styles
         ]
+
+        for image in masks:  # a mask that can't be read is found before the first photo, not at each
+            load_mask(image, size=(1, 1), max_pixels=max_pixels)
 
         def stylize(photos: list[Photo]) -> list[Photo]:
             height, width = photos[0].rgb.shape[:2]
@@ -140,13 +145,6 @@ def run(
                 batch_size=batch,
             )
 
-        jobs = plan(
-            contents,
-            many=many,
-            label=_label(styles),
-            output=output,
-            keep=[Path(p) for p in (*styles, *masks)],
-        )
         ready = perf_counter() - clock
         results = run_jobs(
             jobs,
