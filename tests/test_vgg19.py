@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from adain_export.graphs import part_module, with_precision
 from adain_export.target import Request, get_target
 from adain_model.importers import import_network
@@ -30,7 +31,7 @@ def bundle(request, network, tmp_path_factory):
     return get_target("onnx").export(network, Request("vgg19", request.param), tmp_path_factory.mktemp("vgg19"))
 
 
-@pytest.fixture(scope="module", params=PAIRS, ids=lambda pair: "+".join(pair))
+@pytest.fixture(scope="module", params=PAIRS, ids="+".join)
 def feeds(request, shared, network):
     """A content image and a style's statistics, as the stylizer takes them."""
     content, style = (
