@@ -19,16 +19,12 @@ from adain_runtime.manifest import PART_NAMES, Parity
 if TYPE_CHECKING:
     from rich.table import Table
 
-EXAMPLES = """[bold]Examples[/bold]
-
-  adain-export onnx                                    the embedded student, fp32, here
-
-  adain-export onnx vgg19.safetensors --fp16 -o build  half precision, statistics in float32
-
-  adain-export inspect build/vgg19-onnx-fp16           what is in a bundle
-
-  adain-export doctor                                  what works on this machine, and why not
-"""
+EXAMPLES = console.examples(
+    ("adain-export onnx", "the embedded student, here"),
+    ("adain-export onnx vgg19.safetensors --fp16 -o build", "in half precision"),
+    ("adain-export inspect build/vgg19-onnx-fp16", "what is in a bundle"),
+    ("adain-export doctor", "what works here"),
+)
 
 app = console.new_app("Export networks, look into bundles, see what works here.", epilog=EXAMPLES)
 

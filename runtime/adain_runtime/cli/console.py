@@ -63,6 +63,13 @@ def new_app(summary: str, *, epilog: str | None = None) -> typer.Typer:
     )
 
 
+def examples(*lines: tuple[str, str]) -> str:
+    """The examples under a command's help: (command, what it does), one line each that fits 80 columns."""
+    wide = max(len(command) for command, _ in lines)
+    shown = [f"[cyan]{command:{wide}}[/cyan]  [dim]{note}[/dim]" for command, note in lines]
+    return "\n\n".join(["[bold]Examples[/bold]", *shown])
+
+
 def run(app: typer.Typer, program: str) -> NoReturn:
     """Run a command line and exit: 0 done, 1 quality not met, 2 bad usage or input, 3 not available here."""
     if isinstance(sys.stdout, TextIOWrapper):  # a file name that the terminal can't spell is no reason to fail

@@ -18,18 +18,14 @@ from adain_runtime.image import Photo, load_mask
 from adain_runtime.jobs import Done, Failed, find_contents, plan, run_jobs
 from adain_runtime.stylizer import EMBEDDED_MODEL, MAX_PIXELS, STYLE_SIZE, PreserveColor, Stylizer
 
-EXAMPLES = """[bold]Examples[/bold]
-
-  adain-run photo.jpg wave.jpg                                      writes photo-wave.jpg
-
-  adain-run photo.jpg wave.jpg night.jpg --weights 2,1 --alpha 0.8  two thirds wave, some of the photo kept
-
-  adain-run photo.jpg wave.jpg night.jpg --mask sky.png             wave where the mask is white, night elsewhere
-
-  adain-run "holiday/*.jpg" wave.adainstyle -o painted              a folder of pictures, one saved style
-
-  adain-run photo.jpg wave.jpg --model vgg19-onnx-fp16 --json       a bundle of your own, the result as JSON
-"""
+EXAMPLES = console.examples(
+    ("adain-run photo.jpg wave.jpg", "writes photo-wave.jpg"),
+    ("adain-run photo.jpg wave.jpg --alpha 0.6", "keeps some of the photo"),
+    ("adain-run photo.jpg wave.jpg sun.jpg --weights 2,1", "a mix of two styles"),
+    ("adain-run photo.jpg wave.jpg sun.jpg --mask sky.png", "wave where it is white"),
+    ('adain-run "trip/*.jpg" wave.adainstyle -o painted', "many, a saved style"),
+    ("adain-run photo.jpg wave.jpg --model vgg19-onnx-fp16", "a bundle of your own"),
+)
 
 app = console.new_app("Stylise pictures.")
 

@@ -14,16 +14,12 @@ from adain_runtime.errors import InputError
 from adain_runtime.style import SUFFIX, Style, mix
 from adain_runtime.stylizer import EMBEDDED_MODEL, MAX_PIXELS, STYLE_SIZE, Stylizer
 
-EXAMPLES = """[bold]Examples[/bold]
-
-  adain-style make wave.jpg                                       writes wave.adainstyle
-
-  adain-style make monet/*.jpg -o monet.adainstyle                one style from several paintings
-
-  adain-style mix wave.adainstyle night.adainstyle --weights 2,1 -o mixed.adainstyle
-
-  adain-style info wave.adainstyle
-"""
+EXAMPLES = console.examples(
+    ("adain-style make wave.jpg", "writes wave.adainstyle"),
+    ("adain-style make monet/*.jpg -o monet.adainstyle", "several in one"),
+    ("adain-style mix a.adainstyle b.adainstyle -o c.adainstyle", "half and half"),
+    ("adain-style info wave.adainstyle", "what it was made of"),
+)
 
 app = console.new_app("Make, mix and look at styles.", epilog=EXAMPLES)
 
