@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adain_export.graphs import part_module
+from adain_export.graphs import part_module, with_precision
 from adain_export.target import Precision
 from adain_model.network import Network
 from adain_runtime.backend import Array, Session
@@ -42,14 +42,20 @@ class Tolerance:
     relative: float
 
 
+# fp16: over 23 pairs of real pictures VGG-19 in half-precision torch is at worst 0.088 and 48.8 dB away, the pilot
+# student better (benchmarks/results/vgg19_parity.json); the limits leave room for other weights.
 TOLERANCES: Mapping[Precision, Tolerance] = {
     "fp32": Tolerance(max_abs=1e-4, psnr=80.0, relative=1e-4),
-    "fp16": Tolerance(max_abs=0.25, psnr=40.0, relative=2e-2),
+    "fp16": Tolerance(max_abs=0.15, psnr=40.0, relative=2e-2),
 }
 
 
 def check(session: Session, network: Network, precision: Precision, runtime: str) -> Parity:
     """Run every part of a bundle on every size and compare.
+
+    A CPU runtime may keep float32 between the operations of an fp16 graph, and so looks better than a device that
+    computes in half. So for fp16 the parts are also run in torch with every result rounded to float16, and the worse
+    of the two is what holds and what is recorded.
 
     Args:
         session: the written bundle, open.
@@ -60,44 +66,55 @@ def check(session: Session, network: Network, precision: Precision, runtime: str
     Raises:
         QualityError: a difference beyond the tolerance; names part, size and both numbers.
     """
-    tolerance = TOLERANCES[precision]
+    runners: dict[str, Callable[[str, Arrays], Arrays]] = {runtime: session.run}
+    if precision == "fp16":
+        half = with_precision(network, "fp16")
+        runners["torch rounding to float16"] = lambda part, feeds: in_torch(part, half, feeds)
     worst, lowest, cases = 0.0, float("inf"), []
     for part in session.bundle.manifest.parts:
         for batch, height, width in SIZES:
             case = f"{part} {batch}x3x{height}x{width}"
             feeds = _feeds(part, network, batch, height, width)
-            wanted, found = reference(part, network, feeds), session.run(part, feeds)
-            for name, values in wanted.items():
-                if name == "image":
-                    difference, decibels = max_abs(values, found[name]), psnr(values, found[name])
-                    if not (difference <= tolerance.max_abs and decibels >= tolerance.psnr):
-                        raise QualityError(
-                            f"{case}: the image differs from torch by {difference:.2g} ({decibels:.1f} dB), and "
-                            f"{precision} allows {tolerance.max_abs:g} ({tolerance.psnr:g} dB); nothing was written"
-                        )
-                    worst, lowest = max(worst, difference), min(lowest, decibels)
-                else:
-                    relative = max_abs(values, found[name]) / max(float(np.abs(values).max()), 1e-12)
-                    if not relative <= tolerance.relative:
-                        raise QualityError(
-                            f"{case}: {name} differs from torch by {relative:.2g} of its largest value, and "
-                            f"{precision} allows {tolerance.relative:g}; nothing was written"
-                        )
+            wanted = in_torch(part, network, feeds)
+            for name, run in runners.items():
+                difference, decibels = _compare(f"{case} in {name}", wanted, run(part, feeds), precision)
+                worst, lowest = max(worst, difference), min(lowest, decibels)
             cases.append(case)
     return Parity(
         reference=f"torch {torch.__version__} fp32",
-        runtime=runtime,
+        runtime=" and ".join(runners),
         cases=tuple(cases),
         max_abs=worst,
         psnr=lowest if np.isfinite(lowest) else None,
     )
 
 
+def _compare(case: str, wanted: Arrays, found: Arrays, precision: Precision) -> tuple[float, float]:
+    """Largest difference and PSNR of the image; 0 and infinity for a part that gives none."""
+    tolerance = TOLERANCES[precision]
+    difference, decibels = 0.0, float("inf")
+    for name, values in wanted.items():
+        if name == "image":
+            difference, decibels = max_abs(values, found[name]), psnr(values, found[name])
+            if not (difference <= tolerance.max_abs and decibels >= tolerance.psnr):
+                raise QualityError(
+                    f"{case}: the image differs from torch by {difference:.2g} ({decibels:.1f} dB), and {precision} "
+                    f"allows {tolerance.max_abs:g} ({tolerance.psnr:g} dB); nothing was written"
+                )
+        else:
+            relative = max_abs(values, found[name]) / max(float(np.abs(values).max()), 1e-12)
+            if not relative <= tolerance.relative:
+                raise QualityError(
+                    f"{case}: {name} differs from torch by {relative:.2g} of its largest value, and {precision} allows "
+                    f"{tolerance.relative:g}; nothing was written"
+                )
+    return difference, decibels
+
+
 @torch.inference_mode()
-def reference(part: str, network: Network, feeds: Arrays) -> dict[str, NDArray[np.float32]]:
-    """A part's outputs in float32 torch."""
-    inputs = [torch.from_numpy(values.astype(np.float32)) for values in feeds.values()]
-    outputs = part_module(part, network)(*inputs)
+def in_torch(part: str, network: Network, feeds: Arrays) -> dict[str, Array]:
+    """A part's outputs in torch, in the network's own precision."""
+    outputs = part_module(part, network)(*(torch.from_numpy(values) for values in feeds.values()))
     names = {"encoder": ("features", "mean", "std")}.get(part, ("image",))
     values: tuple[Tensor, ...] = outputs if isinstance(outputs, tuple) else (outputs,)
     return {name: value.numpy() for name, value in zip(names, values, strict=True)}
@@ -116,7 +133,7 @@ def _feeds(part: str, network: Network, batch: int, height: int, width: int) -> 
 
 
 def _stylizer_feeds(network: Network, image: Array, other: Array, rng: np.random.Generator) -> Arrays:
-    style = reference("encoder", network, {"image": other})
+    style = in_torch("encoder", network, {"image": other})
     alpha = rng.uniform(*network.spec.alpha_range, (len(image), 1, 1, 1)).astype(np.float32)
     alpha[0] = network.spec.alpha_range[1]
     return {"image": image, "mean": style["mean"], "std": style["std"], "alpha": alpha}
@@ -124,7 +141,7 @@ def _stylizer_feeds(network: Network, image: Array, other: Array, rng: np.random
 
 def _decoder_feeds(network: Network, image: Array, rng: np.random.Generator) -> Arrays:
     """Scale varies over the map and shift doesn't, so that both ways of broadcasting are run."""
-    features = reference("encoder", network, {"image": image})["features"]
+    features = in_torch("encoder", network, {"image": image})["features"]
     scale = rng.uniform(0.5, 1.5, features.shape).astype(np.float32)
     shift = rng.normal(0, 0.1, (*features.shape[:2], 1, 1)).astype(np.float32)
     return {"features": features, "scale": scale, "shift": shift}

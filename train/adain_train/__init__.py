@@ -1,1 +1,1 @@
-"""The trainer's room: data, losses, loop and evaluation. Nothing is here yet; docs/roadmap.md says what comes."""
+"""The trainer: data, losses, loop, the networks that are trained, and their evaluation."""
