@@ -232,6 +232,7 @@ import signal
 from adain_runtime import jobs
 from adain_runtime.cli.run import main
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started deaf to it
 load = jobs.load_image
 
 def load_or_wait(path, **options):
@@ -253,7 +254,10 @@ def test_ctrl_c_in_a_folder_keeps_what_is_finished_and_exits_with_130(pictures, 
     with subprocess.Popen(command, cwd=pictures, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "waiting\n"
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=120)
+        try:
+            out, err = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert out == ""
     assert err.splitlines() == [
