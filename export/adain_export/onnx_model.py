@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import onnx
 import torch
@@ -52,9 +54,7 @@ def part_model(name: str, network: Network, interface: Part) -> ModelProto:
         for tensor in interface.inputs
     )
     outputs = list(OUTPUT_NAMES.get(name, [tensor.name for tensor in interface.outputs]))
-    with warnings.catch_warnings():
-        # torch names the axis that two inputs share by the first of them, and says so
-        warnings.filterwarnings("ignore", message="# The axis name", category=UserWarning)
+    with _without_known_remarks():
         program = torch.onnx.export(
             part_module(name, network),
             tuple(_example(tensor, stride) for tensor in interface.inputs),
@@ -72,6 +72,27 @@ def part_model(name: str, network: Network, interface: Part) -> ModelProto:
     _declare(model, interface, outputs)
     onnx.helper.set_model_props(model, {"adain_edge.model": network.spec.name, "adain_edge.part": name})
     return model
+
+
+@contextmanager
+def _without_known_remarks() -> Iterator[None]:
+    """Keep two remarks of torch's exporter from the person, who can do nothing about them; all others pass.
+
+    It names the axis that two inputs share by the first of them, and it has no operations of torchvision where that
+    is not installed; these graphs have none.
+    """
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+
+    def about_torchvision(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("torchvision is not installed")
+
+    logger.addFilter(about_torchvision)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="# The axis name", category=UserWarning)
+            yield
+    finally:
+        logger.removeFilter(about_torchvision)
 
 
 def _example(tensor: TensorInfo, stride: int) -> torch.Tensor:
