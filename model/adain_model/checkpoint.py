@@ -173,6 +173,8 @@ def _digest(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ha
 
 
 def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
+    if path.exists() and not path.is_file():  # opening a pipe would wait for its writer
+        raise InputError(f"{path}: is no file; expected a checkpoint file")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

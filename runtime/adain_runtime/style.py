@@ -106,6 +106,8 @@ def _read(path: Path, again: str) -> tuple[dict[str, NDArray[Any]], dict[str, An
     from safetensors import SafetensorError, safe_open
 
     try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for its writer
+            raise InputError(f"{path}: is no file; {again}")
         if path.stat().st_size > _MAX_BYTES:
             raise InputError(f"{path}: too large to be a style ({path.stat().st_size:,} bytes); {again}")
         with safe_open(path, framework="numpy") as file:

@@ -312,3 +312,10 @@ def test_a_style_belongs_to_an_encoder_by_its_id_and_its_channels():
     for encoder_id, channels in (("f" * 16, 3), (ENCODER, 4)):
         with pytest.raises(InputError, match=r"style wave\.jpg was made by encoder"):
             check_encoder(style(), encoder_id, channels, "the model")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.adainstyle")
+    with pytest.raises(InputError, match=r"pipe\.adainstyle: is no file"):
+        Style.load(tmp_path / "pipe.adainstyle")
