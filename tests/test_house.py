@@ -20,6 +20,7 @@ BELOW = {
     "calib": {"model", "runtime"},
     "parity": {"model", "train", "export", "calib", "runtime"},
 }
+COMMANDS = {"adain-run", "adain-style", "adain-model", "adain-export", "adain-train"}
 BASE = {"numpy", "PIL", "typer", "rich", "onnxruntime", "safetensors"}
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NAME = "torch"
 SUFFIX = ".safetensors"
-_INSTALL = "pip install 'adain-edge[export]'"
+_INSTALL = "pip install torch"
 
 
 class TorchBackend:

@@ -116,9 +116,7 @@ def info(
 
 def _require_torch() -> None:
     if find_spec("torch") is None:
-        raise UnavailableError(
-            "torch is not installed, and checkpoints are read with it: pip install 'adain-edge[export]'"
-        )
+        raise UnavailableError("torch is not installed, and checkpoints are read with it: pip install torch")
 
 
 def _size(text: str) -> tuple[int, int]:

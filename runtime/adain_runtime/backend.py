@@ -54,8 +54,9 @@ class Options:
     allow_fallback: bool = False
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"threads must be at least 1, found {self.threads}")
+        most = 4 * (os.cpu_count() or 1)  # beyond, threads wait for each other and a run of seconds takes minutes
+        if self.threads is not None and not 1 <= self.threads <= most:
+            raise InputError(f"threads must be from 1 to {most} on this machine, found {self.threads}")
 
     def only(self, backend: str, *honoured: str) -> None:
         """Refuse what a backend can't honour.

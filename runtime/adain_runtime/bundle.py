@@ -9,9 +9,11 @@ from pathlib import Path
 from adain_runtime.errors import BundleError, InputError
 from adain_runtime.files import sha256_file
 from adain_runtime.manifest import FileEntry, Manifest, Part
+from adain_runtime.parts import part_interface
 
 MANIFEST = "manifest.json"
 EMBEDDED = Path(__file__).with_name("bundles")
+_LARGEST_STEP = 4096  # pixels; padding a picture to more than this would be somebody's joke
 _MANIFEST_BYTES = 1 << 20  # a manifest is a few kilobytes; more than this is something else
 
 
@@ -37,8 +39,15 @@ class Bundle:
             manifest = Manifest.from_json(_manifest_text(folder / MANIFEST))
         except BundleError as error:
             raise BundleError(f"{folder / MANIFEST}: {error}") from error
+        if problem := _misfit(manifest):
+            raise BundleError(f"{folder / MANIFEST}: {problem}; export the bundle again")
         for name, entry in manifest.files.items():
             _verify(folder / name, entry)
+        if strangers := unlisted(folder, manifest):
+            raise BundleError(
+                f"{folder}: holds {', '.join(strangers[:3])}, which its manifest doesn't list and nothing verifies; "
+                "move it elsewhere"
+            )
         return cls(folder, manifest)
 
     def part(self, name: str) -> Part:
@@ -56,6 +65,11 @@ class Bundle:
     def graph(self, part: str) -> Path:
         """The file that holds a part."""
         return self.path / self.part(part).file
+
+
+def unlisted(folder: Path, manifest: Manifest) -> list[str]:
+    """Names in a bundle's folder that its manifest doesn't list, sorted."""
+    return sorted({path.name for path in folder.iterdir()} - set(manifest.files) - {MANIFEST})
 
 
 def describe_file(path: Path) -> FileEntry:
@@ -88,6 +102,29 @@ def find_bundle(model: str | os.PathLike[str], target: str) -> Bundle:
             return Bundle.open(here[name])
     names = ", ".join(sorted({folder.split("-")[0] for folder in here})) or "none"
     raise InputError(f"{model}: neither a bundle folder nor an embedded {target} model (embedded: {names})")
+
+
+def _misfit(manifest: Manifest) -> str | None:
+    """What of a manifest contradicts its own network: parts by other names, channels or stride, or odd sizes."""
+    sizes, stride = manifest.sizes, manifest.spec.stride
+    if sizes.multiple % stride or max(sizes.multiple, sizes.minimum) > _LARGEST_STEP:
+        return f"sizes in multiples of {sizes.multiple} from {sizes.minimum} don't fit a network of stride {stride}"
+    for name, part in manifest.parts.items():
+        wanted = part_interface(name, manifest.spec, part.file)
+        for found, fits in ((part.inputs, wanted.inputs), (part.outputs, wanted.outputs)):
+            if [tensor.name for tensor in found] != [tensor.name for tensor in fits]:
+                return f"part {name} has {[t.name for t in found]}, and {[t.name for t in fits]} is what it must have"
+            for tensor, fit in zip(found, fits, strict=True):
+                if len(tensor.shape) != len(fit.shape) or not all(map(_same_axis, tensor.shape, fit.shape)):
+                    return (
+                        f"part {name}: {tensor.name} is {list(tensor.shape)}, and its network makes {list(fit.shape)}"
+                    )
+    return None
+
+
+def _same_axis(found: int | str, wanted: int | str) -> bool:
+    """Equal, or a fixed size in the place of one that may vary."""
+    return found == wanted or (isinstance(found, int) and isinstance(wanted, str))
 
 
 def _manifest_text(path: Path) -> str:

@@ -275,5 +275,6 @@ def _format_of(path: Path) -> _Format:
     written = _FORMATS.get(path.suffix.lower())
     if written is None:
         found = f"the suffix {path.suffix}" if path.suffix else "no suffix"
-        raise InputError(f"{path} has {found}; give one that can be written: {', '.join(WRITABLE)}")
+        folder = "" if path.suffix else "; for many photos, quote the glob or end the folder's name with a slash"
+        raise InputError(f"{path} has {found}; give one that can be written: {', '.join(WRITABLE)}{folder}")
     return written

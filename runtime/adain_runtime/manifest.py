@@ -15,7 +15,7 @@ SCHEMA_VERSION = 1
 PART_NAMES = ("encoder", "decoder", "stylizer")
 DType = Literal["float32", "float16", "uint8"]
 
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DIMENSION = re.compile(r"batch|height|width|(1\|)?(height|width)/[1-9][0-9]*")
 _T = TypeVar("_T")

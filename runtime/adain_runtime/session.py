@@ -11,7 +11,7 @@ import numpy as np
 
 from adain_runtime.backend import Array
 from adain_runtime.bundle import Bundle
-from adain_runtime.errors import InputError, QualityError
+from adain_runtime.errors import BundleError, InputError, QualityError
 from adain_runtime.manifest import Sizes, Tensor
 
 _S = TypeVar("_S", bound="BaseSession")
@@ -54,13 +54,26 @@ class BaseSession(ABC):
         wanted = self._bundle.part(part)
         ready = check_feeds(part, wanted.inputs, feeds, self._bundle.manifest.sizes)
         outputs = self._run(part, ready)
-        for name, values in outputs.items():
-            if not np.isfinite(values).all():
-                raise QualityError(
-                    f"{self._bundle.path}: {part} gave values that are not finite in {name!r} on {self._device}; "
-                    "try the fp32 bundle"
-                )
+        self._check_outputs(part, outputs, dimensions_of(wanted.inputs, ready))
         return outputs
+
+    def _check_outputs(self, part: str, outputs: Mapping[str, Array], dimensions: Mapping[str, int]) -> None:
+        for tensor in self._bundle.part(part).outputs:
+            values = outputs.get(tensor.name)
+            wanted = f"{tensor.dtype} {list(output_shape(tensor, dimensions))}"
+            found = f"{values.dtype} {list(values.shape)}" if isinstance(values, np.ndarray) else type(values).__name__
+            if values is None or found != wanted:
+                raise BundleError(
+                    f"{self._bundle.path}: {part} gave {found} for {tensor.name!r}, and its manifest says {wanted}: "
+                    "the graph is not the manifest's; export it again"
+                )
+            if not np.isfinite(values).all():
+                half = self._bundle.manifest.precision != "fp32"
+                fix = "try the fp32 bundle" if half else "look at the weights: adain-model info"
+                raise QualityError(
+                    f"{self._bundle.path}: {part} gave values that are not finite in {tensor.name!r} on "
+                    f"{self._device}; {fix}"
+                )
 
     @abstractmethod
     def _run(self, part: str, feeds: dict[str, Array]) -> dict[str, Array]:

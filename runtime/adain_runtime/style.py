@@ -57,6 +57,9 @@ class Style:
         same = self.encoder_id == other.encoder_id
         return same and np.array_equal(self.mean, other.mean) and np.array_equal(self.std, other.std)
 
+    def __repr__(self) -> str:
+        return f"Style({self.channels} channels, encoder {self.encoder_id}, from {self.source or 'unnamed'!r})"
+
     def __hash__(self) -> int:
         return hash((self.encoder_id, (self.mean + 0.0).tobytes(), (self.std + 0.0).tobytes()))  # -0.0 equals 0.0
 
@@ -183,7 +186,12 @@ def check_encoder(style: Style, encoder_id: str, channels: int, other: str) -> N
     Raises:
         InputError: the style's encoder is not the one named.
     """
-    if style.encoder_id != encoder_id or style.channels != channels:
+    if style.encoder_id == encoder_id and style.channels != channels:
+        raise InputError(
+            f"style {style.source or '(unnamed)'} has {style.channels} channels and {other} has {channels}: the file "
+            "was changed; make the style again (adain-style make --model)"
+        )
+    if style.encoder_id != encoder_id:
         raise InputError(
             f"style {style.source or '(unnamed)'} was made by encoder {style.encoder_id} and {other} has "
             f"encoder {encoder_id}: make the style again with the model that uses it (adain-style make --model)"

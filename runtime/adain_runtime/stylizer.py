@@ -163,7 +163,7 @@ class Stylizer:
                 prepared,
                 weights=weights,
                 alpha=alpha,
-                masks=[load_mask(mask, size=(height, width)) for mask in masks],
+                masks=[load_mask(mask, size=(height, width), max_pixels=max_pixels) for mask in masks],
                 preserve_color=preserve_color,
             )[0]
         )
@@ -313,7 +313,7 @@ def to_planes(images: list[_Pixels], multiple: int, minimum: int) -> Floats:
 
 def _pixels(planes: NDArray[np.floating], height: int, width: int) -> list[_Pixels]:
     """[N,3,H',W'] in [0, 1] as N images [height,width,3] uint8."""
-    cropped = planes[:, :, :height, :width].astype(np.float32, copy=False)
+    cropped = planes[:, :, :height, :width].astype(np.float32, copy=False).clip(0, 1)
     return list(np.ascontiguousarray(np.rint(cropped * np.float32(255)).astype(np.uint8).transpose(0, 2, 3, 1)))
 
 

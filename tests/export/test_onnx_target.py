@@ -126,9 +126,7 @@ def test_only_the_parts_asked_for_are_written(strided, tmp_path):
 
 def test_a_bundle_replaces_the_one_that_stood_there(strided, tmp_path):
     folder = TARGET.export(strided, Request("again"), tmp_path).path
-    (folder / "stray.txt").write_text("left by somebody")
     TARGET.export(strided, Request("again", parts=("encoder",)), tmp_path)
-    assert not (folder / "stray.txt").exists()
     assert not (folder / "stylizer.onnx").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["again-onnx-fp32"]
 
@@ -188,3 +186,11 @@ def test_the_manifest_is_plain_json_for_other_tools(exported):
     plain = json.loads((bundle.path / MANIFEST).read_text())
     assert plain["spec"]["correction"] == bundle.manifest.spec.correction
     assert plain["parts"]["decoder"]["inputs"][1]["shape"][2] == "1|height/8"
+
+
+def test_files_that_a_person_put_beside_a_bundle_are_never_lost_to_an_export(strided, tmp_path):
+    folder = TARGET.export(strided, Request("kept", parts=("encoder",)), tmp_path).path
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"holds notes\.txt beside the bundle"):
+        TARGET.export(strided, Request("kept", parts=("encoder",)), tmp_path)
+    assert (folder / "notes.txt").read_text() == "mine"

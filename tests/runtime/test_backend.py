@@ -83,9 +83,10 @@ def test_what_is_missing_is_told_with_the_line_that_installs_it():
     require("backend x", Probe(True, "here"))
 
 
-def test_threads_below_one_are_refused():
-    with pytest.raises(InputError, match="threads must be at least 1, found 0"):
-        Options(threads=0)
+@pytest.mark.parametrize("threads", [0, -1, 100_000, 2**31])
+def test_threads_that_make_no_sense_here_are_refused(threads):
+    with pytest.raises(InputError, match=rf"threads must be from 1 to \d+ on this machine, found {threads}"):
+        Options(threads=threads)
 
 
 @pytest.mark.parametrize("option", [{"threads": 2}, {"provider": "cuda"}, {"allow_fallback": True}])

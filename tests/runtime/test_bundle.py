@@ -168,3 +168,28 @@ def test_an_unknown_name_lists_the_embedded_ones():
         find_bundle("nope", "onnx")
     with pytest.raises(InputError, match="neither"):
         find_bundle("lite", "coreml")
+
+
+def test_a_file_that_the_manifest_does_not_list_is_refused_because_nothing_verifies_it(lite_copy):
+    (lite_copy / "hidden.bin").write_bytes(b"weights of somebody else")
+    with pytest.raises(BundleError, match=r"holds hidden\.bin, which its manifest doesn't list"):
+        Bundle.open(lite_copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda m: m["sizes"].update(multiple=12), "multiples of 12 from 16 don't fit a network of stride 8"),
+        (lambda m: m["sizes"].update(multiple=8 * 10**6), "don't fit"),
+        (lambda m: m["parts"]["encoder"]["outputs"][1].update(name="mu"), "part encoder has"),
+        (lambda m: m["parts"]["encoder"]["outputs"][1].update(shape=["batch", 7, 1, 1]), "part encoder: mean is"),
+        (lambda m: m["parts"]["stylizer"]["inputs"][0].update(shape=["batch", 3, "width", "height"]), "image is"),
+        (lambda m: m["spec"].update(encoder=[[1], [1], [1], [7]]), "features is"),
+    ],
+)
+def test_a_manifest_that_contradicts_its_own_network_is_refused(lite_copy, change, said):
+    manifest = json.loads((lite_copy / MANIFEST).read_text())
+    change(manifest)
+    (lite_copy / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=said):
+        Bundle.open(lite_copy)

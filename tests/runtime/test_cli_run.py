@@ -223,7 +223,7 @@ def test_a_reader_that_has_gone_ends_the_command_quietly(pictures, buffered):
         command, cwd=pictures, env=environment, stdout=write, stderr=subprocess.PIPE, timeout=120, check=False
     )
     os.close(write)
-    assert (done.returncode, done.stderr) == (1, b"")
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 # The run waits in its second picture until the signal comes, so that nothing depends on speed.
@@ -284,3 +284,30 @@ def test_a_disk_that_fills_up_keeps_the_old_picture(pictures, python, contents_o
     assert ran.code == 2
     assert "can't write out.png: File too large; choose a folder that can be written" in ran.one_line()
     assert contents_of(pictures) == before
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
+@pytest.mark.parametrize("arguments", [["photo.jpg", "wave.jpg", "--json"], ["--list-backends"], ["--help"]])
+def test_a_stdout_that_takes_nothing_is_one_line_and_the_picture_stays(pictures, arguments):
+    command = [sys.executable, "-c", MAIN, *arguments, "--backend", "null"]
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(command, cwd=pictures, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "adain-run: can't print the result: No space left on device; what was written to files stays"
+    ]
+    assert (pictures / "photo-wave.jpg").exists() is (arguments[0] == "photo.jpg")
+
+
+def test_an_empty_argument_is_refused_and_not_the_working_folder(pictures, adain_run):
+    ran = adain_run("", "wave.jpg")
+    assert ran.code == 2
+    assert "an argument is empty" in ran.one_line()
+
+
+def test_tables_show_names_as_they_are(capsys):
+    console.show(console.table("[bold]title", ["name"], [["pip install 'x[export]'"], ["[/a]"]]))
+    shown = capsys.readouterr().out
+    assert "[bold]title" in shown
+    assert "pip install 'x[export]'" in shown
+    assert "[/a]" in shown

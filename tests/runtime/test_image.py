@@ -117,9 +117,11 @@ class TestSave:
         ):
             with pytest.raises(InputError) as error:
                 refuse(path)
-            assert one_line(error) == (
+            said = one_line(error)
+            assert said.startswith(
                 f"{path} has {found}; give one that can be written: .jpg, .jpeg, .png, .webp, .tif, .tiff, .bmp"
             )
+            assert ("end the folder's name with a slash" in said) is (found == "no suffix")
         check_writable(path.with_suffix(".JPG"))
 
     @pytest.mark.parametrize(("suffix", "most"), [("webp", 16383), ("jpg", 65500)])

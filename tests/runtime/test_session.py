@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adain_runtime.bundle import Bundle
-from adain_runtime.errors import InputError, QualityError
+from adain_runtime.errors import BundleError, InputError, QualityError
 from adain_runtime.manifest import Sizes, Tensor
 from adain_runtime.session import BaseSession, check_feeds, dimensions_of, output_shape
 
@@ -146,3 +146,23 @@ def test_an_input_that_broadcasts_may_stand_before_the_one_that_says_how_large_t
     feeds["scale"] = np.ones((1, 5, 2, 2), np.float32)
     with pytest.raises(InputError, match="scale"):
         check_feeds("decoder", (scale, maps), feeds, Sizes())
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (np.zeros((1, 3, 16, 16)), r"gave float64 \[1, 3, 16, 16\] for 'image'.*says float32 \[1, 3, 16, 16\]"),
+        (np.zeros((1, 3, 1, 1), np.float32), r"gave float32 \[1, 3, 1, 1\]"),
+        (["a text"], "gave list for 'image'"),
+        (None, "gave NoneType for 'image'"),
+    ],
+)
+def test_an_output_that_is_not_what_the_manifest_says_is_a_damaged_bundle(lite, image, said):
+    class Wrong(BaseSession):
+        def _run(self, part, feeds):
+            return {} if image is None else {"image": image}
+
+    ones = np.ones((1, 192, 1, 1), np.float32)
+    feeds = {"image": np.zeros((1, 3, 16, 16), np.float32), "mean": ones, "std": ones, "alpha": ones[:, :1]}
+    with Wrong(Bundle.open(lite), "a wrong device") as session, pytest.raises(BundleError, match=said):
+        session.run("stylizer", feeds)

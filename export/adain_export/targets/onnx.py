@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import platform
 from dataclasses import replace
 from importlib.metadata import version
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 NAME = "onnx"
 _TOOLS = ("torch", "onnx", "onnxscript")
-_INSTALL = "pip install 'adain-edge[export]'"
+_INSTALL = f"pip install {' '.join(_TOOLS)}"
 FEATURES: dict[str, DType] = {"fp32": "float32", "fp16": "float16"}
 
 
@@ -99,3 +100,18 @@ def refuse_foreign_folder(path: Path) -> None:
         raise InputError(f"{path.parent}: is a file, and a folder is wanted; choose another -o")
     if path.is_symlink() or (path.exists() and not (path / MANIFEST).is_file()):
         raise InputError(f"{path}: exists and is no bundle, so it is not replaced; choose another -o")
+    if path.exists():
+        listed = set(_listed_files(path / MANIFEST)) | {MANIFEST}
+        if strangers := sorted({found.name for found in path.iterdir()} - listed):
+            raise InputError(
+                f"{path}: holds {', '.join(strangers[:3])} beside the bundle, which replacing it would lose; move "
+                "it elsewhere, or choose another -o"
+            )
+
+
+def _listed_files(manifest: Path) -> list[str]:
+    """What an older export may have written there, even one whose manifest is damaged or of another schema."""
+    try:
+        return list(json.loads(manifest.read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []

@@ -34,7 +34,7 @@ class OnnxBackend:
             import onnxruntime
         except (ImportError, OSError) as error:
             return Probe(False, f"onnxruntime can't be imported ({error})", _INSTALL)
-        providers = ", ".join(short_name(name) for name in onnxruntime.get_available_providers())
+        providers = ", ".join(short_name(name) for name in _available_providers())
         return Probe(True, f"onnxruntime {onnxruntime.__version__}; providers: {providers}")
 
     def find(self, model: str | os.PathLike[str]) -> Bundle:
@@ -150,4 +150,5 @@ def running_provider(asked: str, running: list[str], allow_fallback: bool) -> st
 def _available_providers() -> tuple[str, ...]:
     import onnxruntime
 
-    return tuple(onnxruntime.get_available_providers())
+    # Azure's provider calls a service for its own operations and leaves all of these to the CPU, under its name
+    return tuple(name for name in onnxruntime.get_available_providers() if name != "AzureExecutionProvider")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 DISTRIBUTION = "adain-edge"
 INTERRUPTED = 130  # 128 + SIGINT, what a shell gives an interrupted program
+READER_GONE = 141  # 128 + SIGPIPE
+TERMINATED = 143  # 128 + SIGTERM
 BUG = 70  # EX_SOFTWARE of sysexits.h: neither a failed check (1) nor the caller's mistake (2)
 
 # Typer carries its own copy of click's exceptions from 0.26 on and click's before; this is their base in both.
@@ -72,8 +76,7 @@ def examples(*lines: tuple[str, str]) -> str:
 
 def run(app: typer.Typer, program: str) -> NoReturn:
     """Run a command line and exit: 0 done, 1 quality not met, 2 bad usage or input, 3 not available here."""
-    if isinstance(sys.stdout, TextIOWrapper):  # a file name that the terminal can't spell is no reason to fail
-        sys.stdout.reconfigure(errors="backslashreplace")
+    _prepare_process()
     try:
         code = app(prog_name=program, standalone_mode=False)
         sys.stdout.flush()  # here, where a reader that has gone is no error
@@ -86,15 +89,40 @@ def run(app: typer.Typer, program: str) -> NoReturn:
         _fail(program, f"{message} (see {program} --help)", 2)
     except (KeyboardInterrupt, typer.Abort):
         _fail(program, "interrupted", INTERRUPTED)
+    except SystemExit:
+        if type(sys.stdout).__name__ == "PacifyFlushWrapper":  # Typer's own answer to a reader that has gone
+            sys.exit(READER_GONE)
+        raise
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        _drop_stdout()
+        sys.exit(READER_GONE)
+    except OSError as error:  # of files it is an AdainError by now: what is left is stdout itself
+        _drop_stdout()
+        _fail(program, f"can't print the result: {error.strerror or error}; what was written to files stays", 2)
     except Exception:  # noqa: BLE001 the last line of defence: a bug gets its traceback and a code of its own
         traceback.print_exc()
         _fail(program, f"this is a bug in {DISTRIBUTION}: please report the lines above", BUG)
     if code == INTERRUPTED:  # Typer's own translation of Ctrl-C
         _fail(program, "interrupted", INTERRUPTED)
     sys.exit(code or 0)
+
+
+def _prepare_process() -> None:
+    if sys.stdout is None:  # the shell closed it: there is nobody to tell, and the files are what matters
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 it lives as long as the process
+    if isinstance(sys.stdout, TextIOWrapper):  # a file name that the terminal can't spell is no reason to fail
+        sys.stdout.reconfigure(errors="backslashreplace")
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # so that what is half-written is cleared up
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(*_: object) -> NoReturn:
+    sys.exit(TERMINATED)
+
+
+def _drop_stdout() -> None:
+    """Let nothing more be written to a stdout that takes nothing, not even by Python's own flush at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(program: str, message: str, code: int) -> NoReturn:
@@ -106,7 +134,8 @@ def _fail(program: str, message: str, code: int) -> NoReturn:
 
 def say(line: str) -> None:
     """Print a line for the person on stderr: stdout belongs to results."""
-    print(line, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # a closed one is None, for which print would take stdout
+        print(line, file=sys.stderr, flush=True)
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -119,13 +148,14 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
     """A rich table; ``right`` names the columns that hold numbers, separated by blanks."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
+    made = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
     numbers = set(right.split())
     for column in columns:
         made.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(str(cell) for cell in row))
+        made.add_row(*(Text(str(cell)) for cell in row))  # as it is: a file may be called [bold].jpg
     return made
 
 

@@ -66,7 +66,7 @@ def run(
         Optional[int],  # noqa: UP045
         typer.Option(min=1, help="CPU threads. Default: the backend's choice.", show_default=False),
     ] = None,
-    alpha: Annotated[float, typer.Option(help="0 keeps the photo, 1 is all style.")] = 1.0,
+    alpha: Annotated[float, typer.Option(help="1 is all style, 0 the photo as the network redraws it.")] = 1.0,
     weights: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(metavar="W,W,...", help="How much of each style. Default: all alike.", show_default=False),
@@ -111,6 +111,8 @@ def run(
         return 0
     if content is None or not styles:
         raise typer.BadParameter("give a CONTENT and at least one STYLE")
+    if "" in (content, model, output, *styles, *(mask or ())):
+        raise InputError("an argument is empty, such as an unset shell variable; name a file or a folder")
     shares = parse_weights(weights)
     masks = mask or []
     contents, many = find_contents(content)
@@ -157,7 +159,8 @@ def run(
     if as_json:
         console.print_json(_report(done, failed, folder_name, backend, device, ready))
     else:
-        _summarise(done, failed, f"{folder_name} on {device}", ready)
+        mixed = f", {len(styles)} styles mixed" if len(styles) > 1 and not masks else ""
+        _summarise(done, failed, f"{folder_name} on {device}{mixed}", ready)
     return max((result.error.exit_code for result in failed), default=0)
 
 

@@ -58,10 +58,14 @@ def make(
     """Encode paintings once: one style, or one mix of several."""
     if output is None and len(images) > 1:
         raise InputError(f"{len(images)} images make one mixed style: name it with -o NAME{SUFFIX}")
+    target = Path(output or Path(images[0]).stem + SUFFIX)
+    _refuse_replacing(target, images)
+    if backend == "null":
+        raise InputError("backend null computes shapes only: a style made by it would hold no numbers of the image")
     with Stylizer.open(model, backend=backend) as stylizer:
         styles = [stylizer.style(image, size=style_size, max_pixels=max_pixels) for image in images]
     style = mix(styles, parse_weights(weights))
-    _save(style, Path(output or Path(images[0]).stem + SUFFIX), as_json)
+    _save(style, target, as_json)
 
 
 @app.command(name="mix")
@@ -73,6 +77,7 @@ def mix_files(
     _verbose: console.Verbose = False,
 ) -> None:
     """Mix saved styles into a new one."""
+    _refuse_replacing(Path(output), files)
     _save(mix([_load(file) for file in files], parse_weights(weights)), Path(output), as_json)
 
 
@@ -98,6 +103,11 @@ def info(
         return
     spell = {name: " to ".join(f"{v:.4g}" for v in facts[name]) for name in ("mean", "std")}  # type: ignore[attr-defined]
     console.show(console.table(file, ["field", "value"], list((facts | spell).items())[1:]))
+
+
+def _refuse_replacing(output: Path, inputs: list[str]) -> None:
+    if output.exists() and any(Path(name).exists() and output.samefile(name) for name in inputs):
+        raise InputError(f"{output}: would replace an input; choose another -o")
 
 
 def _load(file: str) -> Style:

@@ -1,0 +1,214 @@
+"""The loop: stopped and resumed it goes on as if nothing had been, and what is bad stops it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+
+from adain_model import load_network
+from adain_runtime.errors import InputError, QualityError, UnavailableError
+from adain_train.decoder import DecoderTask
+from adain_train.loop import Share, Trainer, launch
+from adain_train.runfolder import RunFolder
+from adain_train.student import StudentTask
+from adain_train.targets import LiveTargets
+from pictures import one_line
+
+
+@pytest.fixture(params=["decoder", "student"])
+def make_task(request, teacher, data, decoder_config, student_config):
+    """A task anew, as a new process would have it."""
+
+    def make(**changes):
+        if request.param == "decoder":
+            return DecoderTask(replace(decoder_config, **changes), teacher.encoder, data)
+        config = replace(student_config, kept_crops=0, kept_pairs=0, **changes)
+        return StudentTask(config, teacher, data, LiveTargets(teacher, data, "mean_std"))
+
+    return make
+
+
+def trainer(task, machine, path, *, resume=False):
+    return Trainer(launch(machine), task, machine, RunFolder(path), resume=resume)
+
+
+class StopAt:
+    """Sends this process a signal while a step's batch is loaded."""
+
+    def __init__(self, task, step, number=signal.SIGTERM):
+        self.task, self.step, self.number = task, step, number
+
+    def __getattr__(self, name):
+        return getattr(self.task, name)
+
+    def load(self, step, share):
+        if step == self.step:
+            os.kill(os.getpid(), self.number)
+        return self.task.load(step, share)
+
+
+def journal(path):
+    lines = [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_and_resumed_is_bit_for_bit_one_run(make_task, machine, tmp_path, number):
+    whole = trainer(make_task(), machine, tmp_path / "whole").run()
+    first = trainer(StopAt(make_task(), 2, number), machine, tmp_path / "parts").run()
+    second = trainer(make_task(), machine, tmp_path / "parts", resume=True).run()
+    assert (whole.ending, first.ending, second.ending) == ("done", "signal", "done")
+    assert (whole.step, first.step, second.step) == (6, 3, 6)
+    assert journal(tmp_path / "whole") == journal(tmp_path / "parts")
+    files = [next((tmp_path / run).glob("*.safetensors")).read_bytes() for run in ("whole", "parts")]
+    assert files[0] == files[1]
+    states = [torch.load(tmp_path / run / "checkpoint.pt", weights_only=True) for run in ("whole", "parts")]
+    for part in ("model", "ema"):
+        assert all(torch.equal(states[0][part][name], states[1][part][name]) for name in states[0][part])
+
+
+def test_a_mean_over_steps_that_spans_a_stop_is_the_same(make_task, machine, tmp_path):
+    machine = replace(machine, log_every=3)
+    trainer(make_task(), machine, tmp_path / "whole").run()
+    trainer(StopAt(make_task(), 1), machine, tmp_path / "parts").run()
+    trainer(make_task(), machine, tmp_path / "parts", resume=True).run()
+    assert journal(tmp_path / "whole") == journal(tmp_path / "parts")
+
+
+def test_worker_threads_change_nothing(make_task, machine, tmp_path):
+    for workers in (0, 3):
+        trainer(make_task(), replace(machine, workers=workers), tmp_path / str(workers)).run()
+    assert journal(tmp_path / "0") == journal(tmp_path / "3")
+
+
+def test_a_resume_after_a_crash_takes_the_lost_steps_again(make_task, machine, tmp_path):
+    trainer(StopAt(make_task(), 2), machine, tmp_path / "run").run()
+    before = (tmp_path / "run" / "checkpoint.pt").read_bytes()
+    trainer(StopAt(make_task(), 4), machine, tmp_path / "run", resume=True).run()
+    (tmp_path / "run" / "checkpoint.pt").write_bytes(before)  # as if it had been killed after step 5
+    trainer(make_task(), machine, tmp_path / "run", resume=True).run()
+    assert [line["step"] for line in journal(tmp_path / "run")] == [1, 2, 3, 4, 5, 6]
+
+
+def test_training_lowers_the_loss(make_task, machine, tmp_path):
+    trainer(make_task(steps=30, lr=3e-3), machine, tmp_path).run()
+    losses = [line["total"] for line in journal(tmp_path) if line["step"] <= 15]
+    assert sum(losses[-3:]) < sum(losses[:3])
+
+
+def test_the_minutes_end_a_run_and_the_next_goes_on(make_task, machine, tmp_path):
+    outcome = trainer(make_task(), replace(machine, minutes=1e-9), tmp_path).run()
+    assert (outcome.ending, outcome.step) == ("time", 1)
+    assert trainer(make_task(), machine, tmp_path, resume=True).run().ending == "done"
+
+
+def test_a_run_leaves_config_log_grid_weights_and_card(make_task, machine, tmp_path):
+    task = make_task()
+    trainer(task, machine, tmp_path).run()
+    network = load_network(tmp_path / f"{task.config.name}.safetensors")
+    assert network(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16)).isfinite().all()
+    assert "steps = 6" in (tmp_path / "config.toml").read_text()
+    assert task.data.contents.digest in (tmp_path / "README.md").read_text()
+    with Image.open(tmp_path / "samples" / "step_0000006.png") as grid:
+        assert grid.size == (5 * 24, 5 * 24)
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_a_folder_with_a_run_is_not_overwritten(make_task, machine, tmp_path):
+    trainer(make_task(), machine, tmp_path).run()
+    with pytest.raises(InputError, match="--resume"):
+        trainer(make_task(), machine, tmp_path)
+
+
+def test_another_training_can_not_be_resumed(make_task, machine, tmp_path):
+    trainer(make_task(), machine, tmp_path).run()
+    with pytest.raises(InputError, match=r"lr: asked 0\.5, was 0\.001") as error:
+        trainer(make_task(lr=0.5), machine, tmp_path, resume=True)
+    one_line(error)
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-2000], lambda _: b"", lambda _: b"no checkpoint"])
+def test_a_damaged_checkpoint_is_named_and_kept(make_task, machine, tmp_path, damage):
+    trainer(make_task(), machine, tmp_path).run()
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match="damaged checkpoint") as error:
+        trainer(make_task(), machine, tmp_path, resume=True)
+    assert str(path) in one_line(error)
+    assert path.exists()
+
+
+class Spoiled:
+    """A task whose loss is NaN at a step."""
+
+    def __init__(self, task, step):
+        self.task, self.step = task, step
+
+    def __getattr__(self, name):
+        return getattr(self.task, name)
+
+    def losses(self, model, batch, step):
+        found = self.task.losses(model, batch, step)
+        return {**found, "total": found["total"] * float("nan")} if step == self.step else found
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_batch_named_and_the_checkpoint_kept(make_task, machine, tmp_path):
+    trainer(StopAt(make_task(), 1), machine, tmp_path).run()
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    with pytest.raises(QualityError, match=r"step 4 is not finite .*\.png \+ .*\.png") as error:
+        trainer(Spoiled(make_task(), 3), machine, tmp_path, resume=True).run()
+    assert str(tmp_path / "checkpoint.pt") in one_line(error)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_a_full_disk_is_an_error_and_the_checkpoint_before_stays(make_task, machine, tmp_path, monkeypatch):
+    trainer(StopAt(make_task(), 1), machine, tmp_path).run()
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        trainer(make_task(), machine, tmp_path, resume=True).run()
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_signals_act_as_before_after_a_run(make_task, machine, tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    trainer(make_task(), machine, tmp_path).run()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_gradient_is_clipped_to_its_norm(make_task, machine, tmp_path):
+    """Adam hides the scale of gradients, so they are looked at themselves."""
+    made = trainer(make_task(clip=1e-3), machine, tmp_path)
+    made.gradients(0, made.task.load(0, Share()))
+    made.fabric.clip_gradients(made._model, made._optimizer, max_norm=made.config.clip)
+    norm = torch.cat([parameter.grad.flatten() for parameter in made.task.model.parameters()]).norm()
+    assert norm.item() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_bfloat16_trains(make_task, machine, tmp_path):
+    outcome = trainer(make_task(steps=2), replace(machine, precision="bf16-mixed"), tmp_path).run()
+    assert outcome.ending == "done"
+
+
+def test_a_share_is_a_slice_and_the_slices_are_the_batch():
+    shares = [Share(rank, 3).of(range(12, 18)) for rank in range(3)]
+    assert shares == [range(12, 14), range(14, 16), range(16, 18)]
+    with pytest.raises(InputError, match="batch of 6 can't be shared by 4 processes"):
+        Share(0, 4).of(range(6))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here, and the error is about its absence")
+def test_an_accelerator_that_is_not_here_is_unavailable(machine):
+    with pytest.raises(UnavailableError, match="--accelerator"):
+        launch(replace(machine, accelerator="cuda"))

@@ -1,0 +1,270 @@
+"""The commands ``adain-train decoder`` and ``adain-train student``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from adain_model import VGG19, Encoder, import_network, load_encoder, load_network
+from adain_runtime.cli import console
+from adain_train.config import DecoderConfig, Machine, Precision, StudentConfig, TrainConfig, with_settings
+from adain_train.data import ImageSet, check_folder, list_images
+from adain_train.decoder import DecoderTask
+from adain_train.loop import Outcome, Task, Trainer, launch
+from adain_train.pairs import PairData
+from adain_train.presets import DECODERS, STUDENTS, preset, student_spec
+from adain_train.runfolder import RunFolder
+from adain_train.student import StudentTask
+from adain_train.targets import KeptTargets, LiveTargets, Targets, make_targets, targets_folder
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+Content = Annotated[Path, typer.Option(help="Folder of photos.")]
+StyleFolder = Annotated[Path, typer.Option("--style", help="Folder of paintings and textures.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="The run's folder.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint, where there is one.")]
+PresetName = Annotated[
+    str, typer.Option("--preset", help="cpu: small crops, kept targets. gpu: crops of 256, fresh in every step.")
+]
+Steps = Annotated[int | None, typer.Option(help="Steps in all; the schedules run over them.", show_default=False)]
+Batch = Annotated[int | None, typer.Option(help="Pairs a step, over all processes.", show_default=False)]
+Lr = Annotated[float | None, typer.Option(help="Adam's learning rate.", show_default=False)]
+Seed = Annotated[int, typer.Option(help="Of weights and data.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any other field of config.toml, such as weights.style=20."),
+]
+Minutes = Annotated[
+    float | None, typer.Option(help="Stop after so long; --resume goes on. Default: no end.", show_default=False)
+]
+CheckpointMinutes = Annotated[float, typer.Option(help="Between two checkpoints.")]
+Workers = Annotated[int, typer.Option(help="Threads that load data ahead.")]
+Cache = Annotated[bool, typer.Option("--cache", help="Keep all images in memory.")]
+Accelerator = Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")]
+Devices = Annotated[int, typer.Option(help="Devices on each machine.")]
+Nodes = Annotated[int, typer.Option(help="Machines.")]
+Strategy = Annotated[str, typer.Option(help="auto, ddp, ...: Lightning Fabric's.")]
+PrecisionName = Annotated[str, typer.Option("--precision", help="32-true, bf16-mixed or 16-mixed.")]
+Compile = Annotated[bool, typer.Option("--compile", help="Send the network through torch.compile.")]
+LogEvery = Annotated[int, typer.Option(help="Steps between two lines of the log.")]
+SampleEvery = Annotated[int, typer.Option(help="Steps between two grids of samples; 0: at the end alone.")]
+
+
+def decoder_command(
+    *,
+    encoder: Annotated[Path, typer.Option(help="VGG-19: vgg_normalised.pth, or an encoder's .safetensors.")],
+    content: Content,
+    style: StyleFolder,
+    output: Output,
+    resume: Resume = False,
+    preset_name: PresetName = "cpu",
+    steps: Steps = None,
+    batch: Batch = None,
+    lr: Lr = None,
+    seed: Seed = 0,
+    settings: Settings = None,
+    minutes: Minutes = None,
+    checkpoint_minutes: CheckpointMinutes = 10.0,
+    workers: Workers = 2,
+    cache: Cache = False,
+    accelerator: Accelerator = "auto",
+    devices: Devices = 1,
+    nodes: Nodes = 1,
+    strategy: Strategy = "auto",
+    precision: PrecisionName = "32-true",
+    compile_: Compile = False,
+    log_every: LogEvery = 50,
+    sample_every: SampleEvery = 1000,
+    as_json: console.AsJson = False,
+    _verbose: console.Verbose = False,
+) -> None:
+    """Train a decoder for VGG-19, as the paper does."""
+    machine = Machine(
+        accelerator=accelerator,
+        devices=devices,
+        nodes=nodes,
+        strategy=strategy,
+        precision=cast(Precision, precision),
+        compile=compile_,
+        workers=workers,
+        cache=cache,
+        minutes=minutes,
+        checkpoint_minutes=checkpoint_minutes,
+        log_every=log_every,
+        sample_every=sample_every,
+    )
+    chosen = cast(DecoderConfig, preset(preset_name, DECODERS))
+    config = with_settings(_changed(chosen, steps=steps, batch=batch, lr=lr, seed=seed), settings or [])
+
+    def make(fabric: Fabric) -> Task:
+        return DecoderTask(config, read_encoder(encoder), _pair_data(fabric, config, machine, content, style))
+
+    _train(config, machine, RunFolder(output), make, resume=resume, as_json=as_json)
+
+
+def student_command(
+    *,
+    teacher: Annotated[Path, typer.Option(help="VGG-19 with its decoder, FILE.safetensors.")],
+    content: Content,
+    style: StyleFolder,
+    output: Output,
+    resume: Resume = False,
+    preset_name: PresetName = "cpu",
+    spec: Annotated[
+        str | None, typer.Option(help="lite, or a spec's JSON file. Default: lite.", show_default=False)
+    ] = None,
+    encoder_widths: Annotated[
+        str | None,
+        typer.Option(metavar="W,W/W,W/...", help="16/48,48/96,96/192,192 is lite's.", show_default=False),
+    ] = None,
+    decoder_widths: Annotated[
+        str | None,
+        typer.Option(metavar="W,W/W,W/...", help="Deep to shallow. Default: mirrored.", show_default=False),
+    ] = None,
+    downsample: Annotated[str, typer.Option(help="stride or maxpool, with --encoder-widths.")] = "stride",
+    name: Annotated[str | None, typer.Option(help="Of the network.", show_default=False)] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="Begin with the weights of this FILE.safetensors. Default: random ones.", show_default=False),
+    ] = None,
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option(help="Where kept targets lie, for several runs to share. Default: the run.", show_default=False),
+    ] = None,
+    steps: Steps = None,
+    batch: Batch = None,
+    lr: Lr = None,
+    seed: Seed = 0,
+    settings: Settings = None,
+    minutes: Minutes = None,
+    checkpoint_minutes: CheckpointMinutes = 10.0,
+    workers: Workers = 2,
+    cache: Cache = False,
+    accelerator: Accelerator = "auto",
+    devices: Devices = 1,
+    nodes: Nodes = 1,
+    strategy: Strategy = "auto",
+    precision: PrecisionName = "32-true",
+    compile_: Compile = False,
+    log_every: LogEvery = 50,
+    sample_every: SampleEvery = 1000,
+    as_json: console.AsJson = False,
+    _verbose: console.Verbose = False,
+) -> None:
+    """Train a small network, encoder and decoder together, from VGG-19 as its teacher."""
+    machine = Machine(
+        accelerator=accelerator,
+        devices=devices,
+        nodes=nodes,
+        strategy=strategy,
+        precision=cast(Precision, precision),
+        compile=compile_,
+        workers=workers,
+        cache=cache,
+        minutes=minutes,
+        checkpoint_minutes=checkpoint_minutes,
+        log_every=log_every,
+        sample_every=sample_every,
+    )
+    start = None if init is None else load_network(init)
+    if start is None or spec or encoder_widths or decoder_widths:
+        network = student_spec(spec, encoder_widths, decoder_widths, downsample, name)
+    else:
+        network = start.spec if name is None else replace(start.spec, name=name)
+    chosen = replace(cast(StudentConfig, preset(preset_name, STUDENTS)), name=network.name, spec=network)
+    config = with_settings(_changed(chosen, steps=steps, batch=batch, lr=lr, seed=seed), settings or [])
+
+    def make(fabric: Fabric) -> Task:
+        master = load_network(teacher)
+        data = _pair_data(fabric, config, machine, content, style)
+        targets: Targets
+        if config.kept_crops:
+            folder = targets_folder(cache_dir or output, config, master, data)
+            with fabric.rank_zero_first():
+                if not folder.exists():
+                    with _bar(fabric, "teacher", 2 * config.kept_crops + config.kept_pairs) as advance:
+                        make_targets(folder, config, master.to(fabric.device), data, fabric.device, advance=advance)
+            targets = KeptTargets(folder, config, master, data)
+        else:
+            targets = LiveTargets(master, data, config.weights.style_kind)
+        return StudentTask(config, master, data, targets, start)
+
+    _train(config, machine, RunFolder(output), make, resume=resume, as_json=as_json)
+
+
+def read_encoder(path: Path) -> Encoder:
+    """A VGG-19 encoder from a checkpoint of ours, or from a torch file.
+
+    Raises:
+        InputError: it can't be read, or isn't VGG-19.
+    """
+    if path.suffix in {".pth", ".pt"}:
+        return cast(Encoder, import_network(path, None, VGG19).module)
+    return load_encoder(path)
+
+
+def _changed(config: Any, **values: object) -> Any:  # noqa: ANN401 a config of either kind
+    return replace(config, **{name: value for name, value in values.items() if value is not None})
+
+
+def _train(
+    config: TrainConfig,
+    machine: Machine,
+    folder: RunFolder,
+    make: Callable[[Fabric], Task],
+    *,
+    resume: bool,
+    as_json: bool,
+) -> None:
+    folder.check_free(resume=resume)  # before the minutes that data and targets take
+    fabric = launch(machine)
+    outcome = Trainer(fabric, make(fabric), machine, folder, resume=resume).run()
+    if fabric.is_global_zero:
+        _report(config, folder, outcome, as_json=as_json)
+    if outcome.ending == "signal":
+        raise typer.Exit(console.INTERRUPTED)
+
+
+def _report(config: TrainConfig, folder: RunFolder, outcome: Outcome, *, as_json: bool) -> None:
+    weights = folder.weights(config)
+    plain = {**asdict(outcome), "steps": config.steps, "weights": str(weights), "checkpoint": str(folder.checkpoint)}
+    if as_json:
+        console.print_json(plain)
+        return
+    rows = [(name, f"{value:.5g}") for name, value in outcome.losses.items()]
+    title = f"{outcome.step:,} of {config.steps:,} steps: {weights}"
+    console.show(console.table(title, ("loss", "last mean"), rows, right="mean"))
+    if outcome.ending == "done":
+        console.say(f"next: adain-train eval {weights} --help")
+    else:
+        console.say("next: the same command with --resume")
+
+
+def _pair_data(fabric: Fabric, config: TrainConfig, machine: Machine, content: Path, style: Path) -> PairData:
+    def check(folder: Path) -> ImageSet:
+        with _bar(fabric, f"checking {folder.name}", len(list_images(folder))) as advance:
+            found = check_folder(
+                folder,
+                config.framing,
+                cache=machine.cache,
+                workers=max(1, machine.workers),
+                advance=lambda: advance(1),
+            )
+        if fabric.is_global_zero:
+            console.say(found.report())
+        return found
+
+    return PairData(check(content), check(style), config.seed)
+
+
+@contextmanager
+def _bar(fabric: Fabric, title: str, total: int) -> Iterator[Callable[[int], object]]:
+    with console.progress(enabled=fabric.is_global_zero) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda count: bar.advance(task, count)

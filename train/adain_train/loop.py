@@ -1,0 +1,397 @@
+"""The training loop: Fabric carries it from a CPU to many GPUs, and it can be stopped and resumed at any step."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from adain_model import Network
+from adain_runtime.cli import console
+from adain_runtime.errors import InputError, QualityError, UnavailableError
+from adain_train.checkpoints import TrainState, check_identity, load_state, save_state
+from adain_train.config import Machine, TrainConfig, as_plain
+from adain_train.data import prefetch
+from adain_train.runfolder import RunFolder
+from adain_train.samples import Samples
+from adain_train.schedule import MovingAverage, learning_rate
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+Ending = Literal["done", "time", "signal"]
+_INSTALL = "pip install torch lightning-fabric tensorboard"
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of every batch a process works on.
+
+    Attributes:
+        rank: of the process, from 0.
+        world: how many there are.
+    """
+
+    rank: int = 0
+    world: int = 1
+
+    def of(self, positions: range) -> range:
+        """Its slice of a batch's positions.
+
+        Raises:
+            InputError: the batch can't be shared out evenly.
+        """
+        if len(positions) % self.world:
+            raise InputError(f"a batch of {len(positions)} can't be shared by {self.world} processes; change --batch")
+        size = len(positions) // self.world
+        return positions[self.rank * size : (self.rank + 1) * size]
+
+
+class Task(Protocol):
+    """What is trained. The loop knows nothing of styles; a task knows nothing of devices, clocks and files."""
+
+    @property
+    def config(self) -> TrainConfig:
+        """What the training is."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The module whose parameters are trained."""
+
+    @property
+    def frozen(self) -> nn.Module:
+        """The modules that only measure."""
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """Digests of what the training is made from: data, teacher."""
+
+    @property
+    def samples(self) -> Samples:
+        """The pictures that the sample grids show."""
+
+    def load(self, step: int, share: Share) -> dict[str, Tensor]:
+        """A process's part of a step's batch, on the CPU; called from worker threads."""
+
+    def losses(self, model: nn.Module, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        """Scalars by name; ``total`` is what is minimised. ``model`` is the trained module as Fabric wraps it."""
+
+    def describe(self, step: int, share: Share) -> str:
+        """The names of the images in a batch, for a person who looks for the bad one."""
+
+    def network(self, module: nn.Module) -> Network:
+        """The whole network around a trained module or its moving average."""
+
+
+@dataclass
+class Clock:
+    """Time spent training, over all runs."""
+
+    before: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def run(self) -> float:
+        """Seconds of this run."""
+        return time.monotonic() - self.started
+
+    @property
+    def total(self) -> float:
+        """Seconds of all runs."""
+        return self.before + self.run
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        ending: ``done``: all steps; ``time``: the minutes are over; ``signal``: SIGTERM or Ctrl-C.
+        step: steps done, over all runs.
+        losses: the last line of the log.
+    """
+
+    ending: Ending
+    step: int
+    losses: Mapping[str, float]
+
+
+def launch(machine: Machine) -> Fabric:
+    """Lightning Fabric, launched: from here on, every process runs the same lines.
+
+    Raises:
+        UnavailableError: Fabric, or the accelerator, is not here.
+        InputError: no such accelerator or strategy.
+    """
+    try:
+        from lightning_fabric import Fabric
+        from lightning_fabric.utilities.exceptions import MisconfigurationException
+    except ImportError as error:
+        raise UnavailableError(f"lightning-fabric is not installed, and training runs on it: {_INSTALL}") from error
+    try:
+        fabric = Fabric(
+            accelerator=machine.accelerator,
+            strategy=machine.strategy,
+            devices=machine.devices,
+            num_nodes=machine.nodes,
+            precision=machine.precision,
+        )
+    except (MisconfigurationException, RuntimeError) as error:
+        raise UnavailableError(
+            f"accelerator {machine.accelerator} with {machine.devices} device(s) is not available here "
+            f"({' '.join(str(error).split())}); choose another --accelerator, such as cpu"
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise InputError(f"--accelerator {machine.accelerator} --strategy {machine.strategy}: {error}") from error
+    fabric.launch()
+    return fabric
+
+
+class Trainer:
+    """One run of a training, from its beginning or from a checkpoint.
+
+    Args:
+        fabric: launched.
+        task: what is trained.
+        machine: how.
+        folder: where the run lives.
+        resume: whether to go on from the folder's checkpoint.
+
+    Raises:
+        InputError: the folder holds a run and is not to be resumed, or its checkpoint is of another training.
+    """
+
+    def __init__(self, fabric: Fabric, task: Task, machine: Machine, folder: RunFolder, *, resume: bool) -> None:
+        self.fabric, self.task, self.machine, self.folder = fabric, task, machine, folder
+        self.config = task.config
+        self.share = Share(fabric.global_rank, fabric.world_size)
+        self.share.of(range(self.config.batch))
+        self.identity = {**as_plain(self.config), "sources": dict(task.sources), "kind": type(self.config).__name__}
+        self._layout = torch.channels_last if machine.channels_last else torch.contiguous_format
+        for module in (task.frozen, task.model):
+            module.to(fabric.device)
+            module.to(memory_format=self._layout)
+        self._raw = task.model
+        self._average = MovingAverage(self._raw, self.config.ema)
+        optimizer = torch.optim.Adam(self._raw.parameters(), lr=self.config.lr)
+        compiled: nn.Module = torch.compile(self._raw) if machine.compile else self._raw  # type: ignore[assignment]
+        self._model, self._optimizer = fabric.setup(compiled, optimizer)
+        self.step, self._clock, self._sums = 0, Clock(), _Sums()
+        folder.check_free(resume=resume)
+        if folder.checkpoint.exists():
+            self._restore()
+        fabric.barrier()  # before any process writes into the folder
+        if fabric.is_global_zero:
+            folder.begin(self.config, machine, task.sources, step=self.step)
+
+    def run(self) -> Outcome:
+        """Train until all steps are done, the time is over, or a signal asks to stop; then write what there is.
+
+        Raises:
+            QualityError: a loss is not finite; the last checkpoint is kept.
+            InputError: a file can't be written.
+        """
+        saved, last = time.monotonic(), dict[str, float]()
+        ending: Ending = "done"
+        steps = range(self.step, self.config.steps)
+        batches = prefetch(lambda step: self.task.load(step, self.share), steps, workers=self.machine.workers)
+        with _stopping() as stop, closing(batches), console.progress(enabled=self.fabric.is_global_zero) as bar:
+            shown = bar.add_task(self.config.name, total=self.config.steps, completed=self.step)
+            for step, batch in zip(steps, batches, strict=True):
+                self._sums.add(self.train_step(step, batch))
+                self.step = step + 1
+                if self.step % self.machine.log_every == 0 or self.step == self.config.steps:
+                    last = self._log()
+                    bar.update(shown, description=_headline(self.config.name, last))
+                bar.update(shown, completed=self.step)
+                if self.machine.sample_every and self.step % self.machine.sample_every == 0:
+                    self._sample()
+                if self._agreed(stop.is_set(), self._over()):
+                    ending = "signal" if stop.is_set() else "time"
+                    break
+                if self._agreed(time.monotonic() - saved > 60 * self.machine.checkpoint_minutes):
+                    self.save()
+                    saved = time.monotonic()
+            self.save()
+            return self._finish("done" if self.step == self.config.steps else ending, last)
+
+    def train_step(self, step: int, batch: dict[str, Tensor]) -> dict[str, float]:
+        """One step: gradients, then Adam, then the moving average.
+
+        Raises:
+            QualityError: a loss or the gradient is not finite.
+        """
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, step)
+        found = self.gradients(step, batch)
+        if self.config.clip:
+            norm = self.fabric.clip_gradients(
+                self._model, self._optimizer, max_norm=self.config.clip, error_if_nonfinite=False
+            )
+            scaled = self.machine.precision == "16-mixed"  # whose scaler skips a step that overflows, and goes on
+            if norm is not None and not scaled and not norm.isfinite():
+                raise self._not_finite(step, "the gradient's norm")
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self._average.update(self._raw, step)
+        return found
+
+    def gradients(self, step: int, batch: dict[str, Tensor]) -> dict[str, float]:
+        """Leave a step's gradients, averaged over the processes, in the model.
+
+        Raises:
+            QualityError: a loss is not finite.
+        """
+        here = {name: self._moved(tensor) for name, tensor in batch.items()}
+        with self.fabric.autocast():
+            losses = self.task.losses(self._model, here, step)
+        values = torch.stack([value.detach().float() for value in losses.values()])
+        found = dict(zip(losses, values.tolist(), strict=True))
+        if not values.isfinite().all():
+            raise self._not_finite(step, ", ".join(f"{name} {value:.4g}" for name, value in found.items()))
+        self.fabric.backward(losses["total"])
+        return found
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        state = TrainState(
+            step=self.step,
+            seconds=self._clock.total,
+            identity=self.identity,
+            model=self._raw.state_dict(),
+            ema=self._average.module.state_dict(),
+            optimizer=self._optimizer.state_dict(),
+            precision=dict(self.fabric.strategy.precision.state_dict()),
+            random=_random_state(self.fabric.device),
+            sums=asdict(self._sums),
+        )
+        if self.fabric.is_global_zero:
+            save_state(state, self.folder.checkpoint)
+        self.fabric.barrier()
+
+    def _restore(self) -> None:
+        state = load_state(self.folder.checkpoint)
+        check_identity(self.identity, state, self.folder.checkpoint)
+        self._raw.load_state_dict(state.model)
+        self._average.module.load_state_dict(state.ema)
+        self._optimizer.load_state_dict(state.optimizer)
+        self.fabric.strategy.precision.load_state_dict(state.precision)
+        _set_random_state(state.random, self.fabric.device)
+        self.step, self._clock, self._sums = state.step, Clock(state.seconds), _Sums(**state.sums)
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        moved = tensor.to(self.fabric.device, non_blocking=True)
+        if moved.dtype == torch.uint8:
+            moved = moved.float() / 255
+        return moved.contiguous(memory_format=self._layout) if moved.dim() == 4 else moved
+
+    def _agreed(self, *wishes: bool) -> bool:
+        """Whether any process wishes it: all must stop, or save, at the same step."""
+        if self.share.world == 1:
+            return any(wishes)
+        total = self.fabric.all_reduce(torch.tensor(float(any(wishes)), device=self.fabric.device), reduce_op="sum")
+        return bool(total > 0)  # type: ignore[operator]
+
+    def _over(self) -> bool:
+        return self.machine.minutes is not None and self._clock.run > 60 * self.machine.minutes
+
+    def _log(self) -> dict[str, float]:
+        means = self._sums.take()
+        if self.share.world > 1:
+            reduced = self.fabric.all_reduce(torch.tensor(list(means.values()), device=self.fabric.device))
+            means = dict(zip(means, reduced.tolist(), strict=True))  # type: ignore[union-attr]
+        if self.fabric.is_global_zero:
+            rate = learning_rate(self.config, self.step - 1)
+            self.folder.log(self.step, means, rate=rate, seconds=self._clock.total)
+        return means
+
+    def _sample(self) -> None:
+        if self.fabric.is_global_zero:
+            network = self.task.network(self._average.module)
+            self.folder.sample(self.step, self.task.samples.grid(network, self.fabric.device))
+
+    def _finish(self, ending: Ending, last: Mapping[str, float]) -> Outcome:
+        last = last or self.folder.last_losses()
+        if self.fabric.is_global_zero:
+            network = self.task.network(self._average.module)
+            self.folder.finish(self.config, network, self.task.sources, last, self.step, self._clock.total)
+        if ending == "done" and not (self.machine.sample_every and self.step % self.machine.sample_every == 0):
+            self._sample()
+        self.folder.close()
+        self.fabric.barrier()
+        return Outcome(ending, self.step, last)
+
+    def _not_finite(self, step: int, what: str) -> QualityError:
+        kept = self.folder.checkpoint
+        last = f"the last good checkpoint is {kept}" if kept.exists() else "no checkpoint was written yet"
+        return QualityError(
+            f"step {step + 1} is not finite ({what}), with the batch {self.task.describe(step, self.share)}; {last}; "
+            "a lower --lr, a --clip or --precision 32-true may help"
+        )
+
+
+@dataclass
+class _Sums:
+    """Sums of the losses since the last line of the log."""
+
+    count: int = 0
+    totals: dict[str, float] = field(default_factory=dict)
+
+    def add(self, losses: Mapping[str, float]) -> None:
+        if losses.keys() != self.totals.keys():  # another stage has other losses
+            self.count, self.totals = 0, dict.fromkeys(losses, 0.0)
+        self.count += 1
+        for name, value in losses.items():
+            self.totals[name] += value
+
+    def take(self) -> dict[str, float]:
+        means = {name: value / self.count for name, value in self.totals.items()}
+        self.count, self.totals = 0, dict.fromkeys(self.totals, 0.0)
+        return means
+
+
+@contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set; the second signal acts as it would have."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGINT)}
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for name in before:
+        signal.signal(name, ask)
+    try:
+        yield stop
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def _headline(name: str, losses: Mapping[str, float]) -> str:
+    return " ".join([name, *(f"{loss} {value:.3g}" for loss, value in losses.items())])
+
+
+def _random_state(device: torch.device) -> dict[str, Any]:
+    state: dict[str, Any] = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def _set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
