@@ -168,7 +168,8 @@ def save_image(photo: Photo | Image.Image, path: Path, *, quality: int = 95) -> 
     options = {**written.options, "quality": quality} if written.lossy else written.options
     encoded = io.BytesIO()  # in memory, so that whatever fails below is the disk, and says so
     to_pil(photo).save(encoded, written.name, **options)
-    with replacing_file(path) as part, encoded.getbuffer() as content:  # a view left open would outlive a failure
+    content = encoded.getvalue()  # no view of the buffer: a failed write's traceback would keep it open
+    with replacing_file(path) as part:
         part.write_bytes(content)
 
 

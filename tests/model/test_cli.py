@@ -208,7 +208,7 @@ def test_without_torch_it_exits_3_with_the_line_that_installs_it(adain_model, mo
     monkeypatch.setattr("adain_model.cli.find_spec", lambda name: None)
     code, out, err = adain_model("info", "any.safetensors")
     assert (code, out) == (3, "")
-    assert "pip install 'adain-edge[export]'" in err
+    assert "pip install torch" in err
 
 
 def test_verbose_shows_the_traceback(adain_model, tmp_path):

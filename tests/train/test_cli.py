@@ -115,7 +115,7 @@ def test_without_torch_the_line_that_installs_it_is_named(command, monkeypatch):
     monkeypatch.setattr(cli, "find_spec", lambda _: None)
     code, _, err = command("student", "--teacher", "vgg19.safetensors")
     assert code == 3
-    assert "pip install 'adain-edge[train]'" in err
+    assert "pip install torch lightning-fabric" in err
 
 
 @pytest.mark.parametrize("name", sorted(cli.COMMANDS))
