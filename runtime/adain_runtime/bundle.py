@@ -100,6 +100,10 @@ def find_bundle(model: str | os.PathLike[str], target: str) -> Bundle:
     for name in (os.fspath(model), f"{model}-{target}-fp32"):
         if name in here:
             return Bundle.open(here[name])
+    if Path(model).is_file():
+        raise InputError(
+            f"{model}: is a file; a checkpoint is exported first (adain-export onnx FILE) or run by --backend torch"
+        )
     names = ", ".join(sorted({folder.split("-")[0] for folder in here})) or "none"
     raise InputError(f"{model}: neither a bundle folder nor an embedded {target} model (embedded: {names})")
 

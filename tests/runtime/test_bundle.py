@@ -193,3 +193,9 @@ def test_a_manifest_that_contradicts_its_own_network_is_refused(lite_copy, chang
     (lite_copy / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match=said):
         Bundle.open(lite_copy)
+
+
+def test_a_checkpoint_in_place_of_a_bundle_says_what_to_do_with_it(tmp_path):
+    (tmp_path / "vgg19.safetensors").write_bytes(b"weights")
+    with pytest.raises(InputError, match=r"vgg19\.safetensors: is a file; .*adain-export onnx FILE.*--backend torch"):
+        find_bundle(tmp_path / "vgg19.safetensors", "onnx")

@@ -149,3 +149,14 @@ def test_what_onnx_runtime_can_not_compute_is_one_error_that_names_the_graph_and
         session._graphs["encoder"] = OutOfMemory()
         with pytest.raises(InputError, match=r"encoder\.onnx.*image \[1, 3, 16, 16\].*bad allocation.*--size"):
             session.run("encoder", {"image": np.zeros((1, 3, 16, 16), np.float32)})
+
+
+def test_a_graph_with_fewer_outputs_than_its_manifest_names_is_a_damaged_bundle(lite):
+    class Short:
+        def run(self, *_):
+            return [np.zeros((1, 192, 2, 2), np.float32)]
+
+    with open_bundle(lite) as session:
+        session._graphs["encoder"] = Short()
+        with pytest.raises(BundleError, match=r"encoder\.onnx: gives 1 outputs, and its manifest names 3"):
+            session.run("encoder", {"image": np.zeros((1, 3, 16, 16), np.float32)})

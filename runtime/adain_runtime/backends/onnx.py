@@ -63,13 +63,19 @@ class OnnxSession(BaseSession):
         names = [tensor.name for tensor in self.bundle.part(part).outputs]
         graph = self._graph(part)
         try:
-            return dict(zip(names, graph.run(None, feeds), strict=True))
+            outputs = graph.run(None, feeds)
         except Exception as error:  # onnxruntime's errors have no base of their own; most often it is out of memory
             shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in feeds.items())
             raise InputError(
                 f"{self.bundle.graph(part)}: ONNX Runtime failed on {shapes} ({error}); if it is out of memory, take a "
                 "smaller picture (--size)"
             ) from error
+        if len(outputs) != len(names):
+            raise BundleError(
+                f"{self.bundle.graph(part)}: gives {len(outputs)} outputs, and its manifest names {len(names)}; "
+                "export the bundle again"
+            )
+        return dict(zip(names, outputs, strict=True))
 
     def _graph(self, part: str) -> onnxruntime.InferenceSession:
         if part not in self._graphs:
