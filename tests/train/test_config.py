@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from adain_model import LITE
+from adain_model import LITE, VGG19
 from adain_runtime.errors import InputError
 from adain_train.config import DecoderConfig, Machine, StudentConfig, as_plain, differences, to_toml, with_settings
 from adain_train.presets import DECODERS, STUDENTS, student_spec
@@ -114,21 +114,29 @@ def test_widths_make_a_spec_with_the_decoder_mirrored():
     assert (given.decoder, given.downsample) == (((32,), (32, 16), (16, 8), (3,)), "maxpool")
 
 
+def test_what_widths_do_not_say_is_the_bases():
+    spec = student_spec(None, "8,8/16,16/32,32,32,32/64", None, None, "slim", VGG19)
+    assert replace(spec, name="vgg19", encoder=VGG19.encoder, decoder=VGG19.decoder) == VGG19
+    assert spec.decoder == ((32,), (32, 32, 32, 16), (16, 8), (8, 3))
+    assert student_spec(None, None, None, None, "mine", VGG19) == replace(VGG19, name="mine")
+
+
 def test_a_spec_comes_by_name_or_from_a_file(tmp_path):
-    assert student_spec(None, None, None, "stride", None) == student_spec("lite", None, None, "stride", None) == LITE
+    assert student_spec(None, None, None, None, None) == student_spec("lite", None, None, None, None) == LITE
     path = tmp_path / "spec.json"
     path.write_text(json.dumps(replace(LITE, name="mine").to_json()))
-    assert student_spec(str(path), None, None, "stride", None).name == "mine"
+    assert student_spec(str(path), None, None, None, None).name == "mine"
 
 
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("nowhere.json", None, None, "stride"), "nowhere.json"),
+        (("nowhere.json", None, None, None), "nowhere.json"),
         ((None, "8/x", None, "stride"), "expected widths"),
         ((None, "8/16", None, "conv"), "--downsample conv"),
         (("lite", "8/16", None, "stride"), "give one of them"),
-        ((None, None, "8/3", "stride"), "without --encoder-widths"),
+        ((None, None, "8/3", "stride"), "--decoder-widths without --encoder-widths"),
+        (("lite", None, None, "stride"), "--downsample without --encoder-widths"),
         ((None, "8/16", "8/8/3", "stride"), "2 encoder stages against 3"),
     ],
 )

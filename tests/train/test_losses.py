@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from adain_model import channel_stats
+from adain_model import VGG19, Encoder, channel_stats
 from adain_runtime.errors import InputError
 from adain_train.losses import (
     Perceptual,
@@ -14,6 +17,7 @@ from adain_train.losses import (
     content_loss,
     gram_loss,
     mean_std_loss,
+    require_vgg19,
     summarize,
     summary_loss,
     total,
@@ -194,3 +198,9 @@ def test_an_image_that_came_back_has_no_identity_loss_and_another_has(teacher):
     pairs = zip(measure.taps(other), measure.taps(image), strict=True)
     written = sum(mse(a.double().numpy(), b.double().numpy()) for a, b in pairs)
     assert found["identity_features"].item() == pytest.approx(written, rel=1e-5)
+
+
+def test_losses_are_measured_by_vgg19_whatever_its_name_and_by_no_other_network(teacher):
+    require_vgg19(Encoder(replace(VGG19, name="mine")), Path("mine.safetensors"))
+    with pytest.raises(InputError, match=r"other\.safetensors: the encoder of 'pooled' is no VGG-19 to relu4_1"):
+        require_vgg19(teacher.encoder, Path("other.safetensors"))

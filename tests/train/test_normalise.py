@@ -13,8 +13,8 @@ from adain_model import VGG19, Encoder, load_encoder
 from adain_model.network import PaddedConv
 from adain_runtime.errors import InputError
 from adain_train.data import Framing, check_folder
-from adain_train.evaluate import to_tensor
 from adain_train.normalise import mean_activations, normalise, normalise_command
+from adain_train.squares import to_tensor
 from networks import SPECS, make_network
 
 

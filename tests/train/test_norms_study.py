@@ -1,8 +1,7 @@
-"""The study of norms: the three networks differ in the norm alone, and the three kinds of images are what they say."""
+"""The study of norms: training lowers the losses, and the three kinds of images are what they say."""
 
 from __future__ import annotations
 
-import json
 from typing import get_args
 
 import numpy as np
@@ -10,12 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from adain_model import VGG19, save_network
 from adain_runtime.errors import InputError, QualityError
 from adain_train.losses import Perceptual
-from adain_train.norms_study import Kind, Norm, Settings, StudyNetwork, equalised, norms_command, study, stylised, train
-from adain_train.plots import smoothed
-from networks import make_network
+from adain_train.norms_study import Kind, Settings, equalised, study, stylised, train
+from adain_train.study_network import Norm
 
 NORMS = get_args(Norm)
 
@@ -29,28 +26,6 @@ def task(teacher):
     styles = [torch.rand(1, 3, 16, 16, generator=generator) for _ in range(3)]
     summaries = [perceptual.summarize(perceptual.taps(style)) for style in styles]
     return images, perceptual.taps(images)[-1], summaries, perceptual
-
-
-def made(norm: Norm, seed: int = 0) -> StudyNetwork:
-    return StudyNetwork(norm, 3, torch.Generator().manual_seed(seed))
-
-
-def test_networks_start_from_the_same_convolutions_whatever_their_norm():
-    states = [made(norm).state_dict() for norm in NORMS]
-    convolutions = [name for name in states[0] if not name.startswith("norms.")]
-    assert len(convolutions) == 2 * 10
-    for state in states[1:]:
-        assert all(torch.equal(state[name], states[0][name]) for name in convolutions)
-    assert not torch.equal(made("batch norm", seed=1).last.weight, states[0]["last.weight"])
-
-
-@pytest.mark.parametrize(("norm", "sees_neighbours"), [(norm, norm == "batch norm") for norm in NORMS])
-def test_only_batch_norm_lets_the_other_images_of_a_batch_matter(norm, sees_neighbours):
-    images, style = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(1)), torch.zeros(3).long()
-    with torch.no_grad():
-        network = made(norm)
-        together, alone = network(images, style)[:1], network(images[:1], style[:1])
-    assert torch.allclose(together, alone, atol=1e-5) is not sees_neighbours
 
 
 def test_a_network_with_conditional_instance_norm_gives_another_image_for_another_style(task):
@@ -120,38 +95,3 @@ def test_settings_that_train_nothing_are_refused():
         Settings(iterations=0)
     with pytest.raises(InputError, match="multiple of 8"):
         Settings(size=20)
-
-
-def test_smoothing_is_a_running_median_in_the_middle_of_its_window():
-    steps, values = smoothed(range(1, 49), [float(k) for k in range(1, 49)])  # a window of 4
-    np.testing.assert_array_equal(steps, np.arange(3, 48))
-    np.testing.assert_array_equal(values, np.arange(2.5, 47))
-    assert smoothed([7], [3.0])[1].tolist() == [3.0]
-
-
-def test_the_command_leaves_curves_a_plot_and_a_sheet(tmp_path, capsys):
-    rng = np.random.default_rng(0)
-    for name in ("content/0", "content/1", "style/0", "style/1", "style/2"):
-        file = tmp_path / f"{name}.png"
-        file.parent.mkdir(exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (64, 70, 3), dtype=np.uint8)).save(file)
-    save_network(make_network(VGG19), tmp_path / "vgg19.safetensors", half=True)
-    norms_command(
-        content=tmp_path / "content",
-        style=tmp_path / "style",
-        reference=tmp_path / "vgg19.safetensors",
-        output=tmp_path / "out",
-        size=16,
-        iterations=2,
-        batch=2,
-        styles=2,
-    )
-    found = json.loads((tmp_path / "out" / "norms.json").read_text())
-    assert (found["settings"]["size"], found["settings"]["iterations"]) == (16, 2)
-    assert found["data"]["style"]["learnt"] == ["0.png", "1.png"]
-    assert found["data"]["style"]["stylised"] == "2.png"
-    assert {len(norms) for norms in found["curves"].values()} == {3}
-    assert "already stylised" in capsys.readouterr().out
-    for name in ("norms.png", "norms_sheet.png"):
-        with Image.open(tmp_path / "out" / name) as picture:
-            assert picture.format == "PNG"

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, tuple[str, str]] = {
     "decoder": ("commands", "decoder_command"),
     "student": ("commands", "student_command"),
-    "eval": ("evaluate", "eval_command"),
+    "eval": ("eval_command", "eval_command"),
     "normalise": ("normalise", "normalise_command"),
-    "norms": ("norms_study", "norms_command"),
+    "norms": ("norms_command", "norms_command"),
 }
 """Each command's module, and the function in it."""
 

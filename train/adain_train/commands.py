@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from adain_model import VGG19, Encoder, import_network, load_encoder, load_network
+from adain_model import LITE, VGG19, Encoder, import_network, load_encoder, load_network
 from adain_runtime.cli import console
 from adain_train.config import DecoderConfig, Machine, Precision, StudentConfig, TrainConfig, with_settings
 from adain_train.data import ImageSet, check_folder, list_images
@@ -117,7 +117,7 @@ def student_command(
     resume: Resume = False,
     preset_name: PresetName = "cpu",
     spec: Annotated[
-        str | None, typer.Option(help="lite, or a spec's JSON file. Default: lite.", show_default=False)
+        str | None, typer.Option(help="lite, or a spec's JSON file. Default: --init's, or lite.", show_default=False)
     ] = None,
     encoder_widths: Annotated[
         str | None,
@@ -127,11 +127,17 @@ def student_command(
         str | None,
         typer.Option(metavar="W,W/W,W/...", help="Deep to shallow. Default: mirrored.", show_default=False),
     ] = None,
-    downsample: Annotated[str, typer.Option(help="stride or maxpool, with --encoder-widths.")] = "stride",
+    downsample: Annotated[
+        str | None,
+        typer.Option(help="stride or maxpool, with --encoder-widths. Default: the --init file's.", show_default=False),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Of the network.", show_default=False)] = None,
     init: Annotated[
         Path | None,
-        typer.Option(help="Begin with the weights of this FILE.safetensors. Default: random ones.", show_default=False),
+        typer.Option(
+            help="Begin as this FILE.safetensors, its channels pruned to fit narrower widths. Default: random weights.",
+            show_default=False,
+        ),
     ] = None,
     cache_dir: Annotated[
         Path | None,
@@ -173,10 +179,8 @@ def student_command(
         sample_every=sample_every,
     )
     start = None if init is None else load_network(init)
-    if start is None or spec or encoder_widths or decoder_widths:
-        network = student_spec(spec, encoder_widths, decoder_widths, downsample, name)
-    else:
-        network = start.spec if name is None else replace(start.spec, name=name)
+    base = LITE if start is None else start.spec
+    network = student_spec(spec, encoder_widths, decoder_widths, downsample, name, base)
     chosen = replace(cast(StudentConfig, preset(preset_name, STUDENTS)), name=network.name, spec=network)
     config = with_settings(_changed(chosen, steps=steps, batch=batch, lr=lr, seed=seed), settings or [])
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adain_model import Encoder, channel_stats
+from adain_model import VGG19, Encoder, channel_stats
 from adain_runtime.errors import InputError
 
 StyleKind: TypeAlias = Literal["mean_std", "gram"]
@@ -218,6 +219,19 @@ class Perceptual(nn.Module):
         pairs = zip(self.taps(restored), wanted, strict=True)
         features = torch.stack([_mse(found, tap) for found, tap in pairs]).sum()
         return {"identity_pixels": _mse(restored, image), "identity_features": features}
+
+
+def require_vgg19(encoder: Encoder, path: Path) -> None:
+    """Refuse an encoder that losses are not measured by.
+
+    Raises:
+        InputError: it isn't VGG-19 to relu4_1.
+    """
+    if encoder.spec.encoder != VGG19.encoder:
+        raise InputError(
+            f"{path}: the encoder of {encoder.spec.name!r} is no VGG-19 to relu4_1, and losses are measured by "
+            "one; `adain-model import --encoder vgg_normalised.pth -o FILE` makes it"
+        )
 
 
 def _stats(tap: Tensor, correction: int, eps: float) -> Summary:

@@ -27,7 +27,7 @@ from adain_model.network import PaddedConv
 from adain_runtime.cli import console
 from adain_runtime.errors import InputError
 from adain_train.data import Framing, check_folder
-from adain_train.evaluate import to_tensor
+from adain_train.squares import to_tensor
 
 
 @dataclass(frozen=True, eq=False)

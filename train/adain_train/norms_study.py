@@ -10,40 +10,25 @@ Everything but the norm is the same between runs: the first weights, the crops, 
 
 from __future__ import annotations
 
-import json
-import platform
-import shlex
 import statistics
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
-import typer
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from adain_model import ConditionalInstanceNorm, Network, adain, batch_norm, encoder_id, initialize, load_network
-from adain_model.network import PaddedConv, Upsample
-from adain_runtime.cli import console
+from adain_model import Network, adain
 from adain_runtime.errors import InputError, QualityError
-from adain_runtime.files import replacing_file
-from adain_runtime.image import save_image
-from adain_train import plots
 from adain_train.data import Pixels
-from adain_train.evaluate import read_squares, require_vgg19, to_pixels, to_tensor
 from adain_train.losses import Perceptual, Summary
+from adain_train.squares import to_pixels, to_tensor
+from adain_train.study_network import Norm, StudyNetwork
 
-Norm: TypeAlias = Literal["batch norm", "instance norm", "conditional instance norm"]
 Kind: TypeAlias = Literal["plain", "contrast-normalised", "already stylised"]
-
-_WIDTHS = (16, 32, 64)
-_BLOCKS = 2
-_LARGER = 4  # images are stylised at so many times the size: in small ones it leaves little but texture
 
 
 @dataclass(frozen=True)
@@ -93,67 +78,6 @@ class Curves:
         """Median of the last tenth of a loss."""
         values: tuple[float, ...] = getattr(self, loss)
         return statistics.median(values[-max(1, len(values) // 10) :])
-
-
-class BatchNorm(nn.Module):
-    """`batch_norm` with a learnt pair a channel, over the batch's own statistics, as in training."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, features: Tensor, style: Tensor) -> Tensor:  # noqa: ARG002 the norms are called alike
-        """Normalise [N, C, H, W]; the style is not used."""
-        return batch_norm(features, self.weight, self.bias)
-
-
-class StudyNetwork(nn.Module):
-    """A small single-style network after Johnson, Alahi & Fei-Fei 2016: two halvings, residual blocks, two doublings.
-
-    Attributes:
-        norm: what follows every convolution but the last.
-    """
-
-    def __init__(self, norm: Norm, styles: int, generator: torch.Generator) -> None:
-        super().__init__()
-        self.norm = norm
-        first, second, third = _WIDTHS
-        self.down = nn.ModuleList(
-            [PaddedConv(3, first, relu=False)]
-            + [PaddedConv(i, o, stride=2, relu=False) for i, o in ((first, second), (second, third))]
-        )
-        self.blocks = nn.ModuleList([PaddedConv(third, third, relu=False) for _ in range(2 * _BLOCKS)])
-        self.up = nn.ModuleList([PaddedConv(i, o, relu=False) for i, o in ((third, second), (second, first))])
-        self.upsample = Upsample()
-        self.last = PaddedConv(first, 3, relu=False)
-        widths = (*_WIDTHS, *[third] * 2 * _BLOCKS, second, first)
-        self.norms = nn.ModuleList([_norm(norm, width, styles) for width in widths])
-        initialize(self, generator)
-        with torch.no_grad():  # a grey image to start from
-            self.last.weight.mul_(0.1)
-            if self.last.bias is not None:
-                self.last.bias.fill_(0.5)
-
-    def forward(self, image: Tensor, style: Tensor) -> Tensor:
-        """Stylise [N, 3, H, W], sides multiples of 4, each image in the style of its number in ``style`` [N]."""
-        norms = iter(self.norms)
-        features = image
-        for conv in self.down:
-            features = functional.relu(next(norms)(conv(features), style))
-        for first, second in zip(self.blocks[::2], self.blocks[1::2], strict=True):
-            inner = functional.relu(next(norms)(first(features), style))
-            features = features + next(norms)(second(inner), style)
-        for conv in self.up:
-            features = functional.relu(next(norms)(conv(self.upsample(features)), style))
-        stylised: Tensor = self.last(features)
-        return stylised
-
-
-def _norm(norm: Norm, channels: int, styles: int) -> nn.Module:
-    if norm == "batch norm":
-        return BatchNorm(channels)
-    return ConditionalInstanceNorm(styles if norm == "conditional instance norm" else 1, channels)
 
 
 def equalised(pixels: Pixels) -> Pixels:
@@ -290,84 +214,3 @@ def study(
             row.append(to_pixels(shown[:1].clamp(0, 1)))
         rows.append(row)
     return curves, rows
-
-
-def norms_command(
-    *,
-    content: Annotated[Path, typer.Option(help="Folder of contents to train on.")],
-    style: Annotated[Path, typer.Option(help="Folder of styles: the first are learnt, the next makes 'stylised'.")],
-    reference: Annotated[Path, typer.Option(help="VGG-19 with its decoder, FILE.safetensors.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the JSON, the plot and the sheet.")],
-    size: Annotated[int, typer.Option(min=16, help="Pixels of the square images that are trained on.")] = 64,
-    iterations: Annotated[int, typer.Option(min=1, help="Steps of each of the nine trainings.")] = 150,
-    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 4,
-    styles: Annotated[int, typer.Option(min=1, help="Styles of conditional instance norm.")] = 3,
-    seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
-    as_json: console.AsJson = False,
-    verbose: console.Verbose = False,  # noqa: ARG001 its callback acts
-) -> None:
-    """Train one small network with batch, instance and conditional instance norm, and plot why AdaIN works."""
-    plots.require_matplotlib()
-    settings = Settings(size=size, iterations=iterations, batch=batch, styles=styles, seed=seed)
-    network = load_network(reference)
-    require_vgg19(network.encoder, reference)
-    plots.make_folder(output)
-    content_set, contents = read_squares(content, _LARGER * size)
-    style_set, targets = read_squares(style, _LARGER * size)
-    runs = len(get_args(Kind)) * len(get_args(Norm))
-    with console.progress() as bar:
-        task = bar.add_task("training", total=runs * iterations)
-        curves, rows = study(network, contents, targets, settings, advance=lambda: bar.advance(task))
-    last = {
-        kind: {norm: {loss: found.last(loss) for loss in ("style", "content")} for norm, found in norms.items()}
-        for kind, norms in curves.items()
-    }
-    result = {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "made_with": {"python": platform.python_version(), "torch": torch.__version__},
-        "reference": {"file": reference.name, "encoder_id": encoder_id(network)},
-        "data": {
-            "content": {"folder": str(content), "images": len(contents), "sha256": content_set.digest},
-            "style": {"folder": str(style), "learnt": style_set.names[:styles], "stylised": style_set.names[styles]}
-            | {"sha256": style_set.digest},
-        },
-        "settings": asdict(settings),
-        "last_tenth": last,
-        "curves": {kind: {norm: asdict(found) for norm, found in norms.items()} for kind, norms in curves.items()},
-    }
-    _write(output, result, curves, rows, settings)
-    if as_json:
-        console.print_json(result)
-        return
-    columns = ("images", "norm", "style", "content")
-    lines = [
-        (kind, norm, f"{losses['style']:.3f}", f"{losses['content']:.3f}")
-        for kind, norms in last.items()
-        for norm, losses in norms.items()
-    ]
-    console.show(console.table("Losses, median of the last tenth", columns, lines, right="style content"))
-    console.say(f"wrote {output}")
-
-
-def _write(
-    output: Path,
-    result: Mapping[str, Any],
-    curves: Mapping[Kind, Mapping[Norm, Curves]],
-    rows: Sequence[Sequence[Pixels]],
-    settings: Settings,
-) -> None:
-    with replacing_file(output / "norms.json") as part:
-        part.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    panels = {
-        f"{kind} images": {
-            str(norm): {loss: (found.iterations, getattr(found, loss)) for loss in ("style", "content")}
-            for norm, found in norms.items()
-        }
-        for kind, norms in curves.items()
-    }
-    title = (
-        f"One small network, three norms; {settings.iterations} iterations, batch {settings.batch}, {settings.size} px "
-        f"(conditional: {settings.styles} styles in turn, the first is shown); line: running median"
-    )
-    plots.save_figure(plots.norms_figure(panels, title=title), output / "norms.png")
-    save_image(plots.picture_grid(["image", *get_args(Norm)], rows), output / "norms_sheet.png")

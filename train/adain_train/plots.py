@@ -1,7 +1,4 @@
-"""Figures, tables and sheets of pictures that evaluation and the study of norms give to people.
-
-Figures are drawn by matplotlib without its global state (no pyplot), sheets by Pillow.
-"""
+"""Figures that evaluation and the study of norms give to people, by matplotlib without its global state (no pyplot)."""
 
 from __future__ import annotations
 
@@ -9,29 +6,25 @@ import io
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
-from adain_runtime.cli import console
-from adain_runtime.errors import InputError, UnavailableError
+from adain_runtime.errors import UnavailableError
 from adain_runtime.files import replacing_file
-from adain_train.data import Pixels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from rich.table import Table
+    from matplotlib.transforms import Bbox
 
-    from adain_train.evaluate import Row
+    from adain_train.scores import Row
 
 # Okabe & Ito 2008: told apart by colour-blind readers; black is kept for what is compared with.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _DASHES = ("--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
-_GREY = "#6b6b6b"
-_PAPER, _INK = (255, 255, 255), (32, 31, 29)
+_INK, _GREY = "#201f1d", "#6b6b6b"
 _DPI = 150
 
 
@@ -43,18 +36,6 @@ def require_matplotlib() -> None:
     """
     if find_spec("matplotlib") is None:
         raise UnavailableError("matplotlib is not installed, and figures are drawn with it: pip install matplotlib")
-
-
-def make_folder(path: Path) -> None:
-    """Make the folder that results go to, before the work.
-
-    Raises:
-        InputError: it can't be made.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"-o {path}: can't be made ({error.strerror or error}); choose another folder") from error
 
 
 def optimisation_figure(
@@ -86,6 +67,40 @@ def optimisation_figure(
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False)
     figure.suptitle(title, fontsize=12, x=0.01, ha="left")
+    return figure
+
+
+def sizes_figure(rows: Sequence[Row], unstyled: Row, *, title: str) -> Figure:
+    """Losses of networks against what they cost, one point a network: how much quality a smaller one gives up.
+
+    Args:
+        rows: those with operations are the points, with a bar of a standard error where they have one; others, such
+            as the optimisation, are left out.
+        unstyled: the content as it is, on the same pairs: a horizontal line.
+        title: what was measured, on what.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
+
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    axes = dict(zip(("content", "style"), figure.subplots(1, 2), strict=True))
+    points = [(row.macs_per_pixel, row) for row in rows if row.macs_per_pixel is not None]
+    for loss, axis in axes.items():
+        axis.axhline(getattr(unstyled.mean, loss), color=COLOURS[0], linestyle=_DASHES[0], linewidth=1.8)
+        for i, (cost, row) in enumerate(points, start=1):  # 0 is "no style", as in the figure of the optimisation
+            error = None if row.error is None else getattr(row.error, loss)
+            look = {"color": COLOURS[i % len(COLOURS)], "markersize": 9, "markeredgecolor": "white"}
+            axis.errorbar(cost, getattr(row.mean, loss), error, fmt="o", label=row.name, **look)
+        axis.margins(0.1)
+        axis.set_xlabel("MACs per pixel")
+        axis.set_ylabel(f"{loss} loss")
+        _logarithmic(axis, "x", "y")
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    figure.suptitle(title, fontsize=12, x=0.01, ha="left")
+    figure.draw_without_rendering()  # now that all is laid out, what covers what is known
+    for loss, axis in axes.items():
+        places = {row.name: (cost, getattr(row.mean, loss)) for cost, row in points}
+        _name_points(axis, places, unstyled.name, getattr(unstyled.mean, loss))
     return figure
 
 
@@ -142,109 +157,6 @@ def save_figure(figure: Figure, path: Path) -> None:
         part.write_bytes(encoded.getbuffer())
 
 
-def loss_tables(groups: Mapping[str, Sequence[Row]]) -> list[Table]:
-    """Losses and similarity of models: a table for each group of pairs that has rows.
-
-    Args:
-        groups: rows by the name of the pairs that they were measured on.
-    """
-    columns = ("model", "content", "style", "to-photo", "SSIM", "VGG-dist")
-
-    def with_error(row: Row, loss: str) -> str:
-        mean = f"{getattr(row.mean, loss):.2f}"
-        return mean if row.error is None else f"{mean} ± {getattr(row.error, loss):.2f}"
-
-    tables = []
-    for name, rows in groups.items():
-        lines = [
-            (
-                row.name,
-                with_error(row, "content"),
-                with_error(row, "style"),
-                f"{row.mean.to_content:.2f}",
-                f"{row.mean.ssim:.3f}",
-                f"{row.mean.vgg_distance:.3f}",
-            )
-            for row in rows
-        ]
-        if rows:
-            title = f"{name} ({rows[0].pairs}), mean ± standard error"
-            tables.append(console.table(title, columns, lines, right=" ".join(columns[1:])))
-    return tables
-
-
-def cost_table(rows: Sequence[Row], where: str) -> Table:
-    """Time, operations and parameters of whatever was timed, each name once.
-
-    Args:
-        rows: of any pairs.
-        where: size and device.
-    """
-    columns = ("model", "ms", "MACs/pixel", "parameters")
-    lines = [
-        (
-            row.name,
-            f"{row.milliseconds:,.0f}",
-            "-" if row.macs_per_pixel is None else f"{row.macs_per_pixel:,.0f}",
-            "-" if row.parameters is None else f"{row.parameters:,}",
-        )
-        for row in {row.name: row for row in rows}.values()
-        if row.milliseconds is not None
-    ]
-    return console.table(f"Cost of this run: {where}", columns, lines, right=" ".join(columns[1:]))
-
-
-def picture_grid(columns: Sequence[str], rows: Sequence[Sequence[Pixels]], *, cell: int = 256) -> Image.Image:
-    """Pictures in rows under named columns, white around.
-
-    Args:
-        columns: a name for each; it is set smaller, in more lines, or cut where it has no room.
-        rows: as many square pictures [S, S, 3] uint8 each; a picture of ``cell`` pixels is not resampled.
-        cell: pixels of a picture's side on the sheet.
-
-    Raises:
-        InputError: no rows, or a row of another length than ``columns``.
-    """
-    if not rows or any(len(row) != len(columns) for row in rows):
-        found = [len(row) for row in rows]
-        raise InputError(f"a sheet of {len(columns)} columns wants as many pictures in each row, found {found}")
-    gutter, size = max(4, cell // 32), max(11, cell // 16)
-    font = ImageFont.load_default(size)
-    titles = [_wrapped(name, font, cell) for name in columns]
-    head = gutter + (size + 4) * max(title.count("\n") + 1 for title in titles)
-    width = gutter + len(columns) * (cell + gutter)
-    sheet = Image.new("RGB", (width, head + gutter + len(rows) * (cell + gutter)), _PAPER)
-    draw = ImageDraw.Draw(sheet)
-    for column, title in enumerate(titles):
-        left = gutter + column * (cell + gutter)
-        draw.multiline_text(
-            (left + cell / 2, head + gutter / 2), title, _INK, font, anchor="md", align="center", spacing=4
-        )
-        for row, pictures in enumerate(rows):
-            image = Image.fromarray(pictures[column])
-            if image.size != (cell, cell):
-                image = image.resize((cell, cell), Image.Resampling.LANCZOS)
-            sheet.paste(image, (left, head + gutter + row * (cell + gutter)))
-    return sheet
-
-
-def _wrapped(name: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: int) -> str:
-    lines = [""]
-    for word in name.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and font.getlength(longer) > room:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    cut = []
-    for line in lines:
-        shown = line
-        while len(shown) > 1 and font.getlength(shown if shown == line else f"{shown}...") > room:
-            shown = shown[:-1]
-        cut.append(shown if shown == line else f"{shown}...")
-    return "\n".join(cut)
-
-
 def _logarithmic(axis: Axes, *which: str) -> None:
     """Logarithmic axes with plain numbers (0.5, 20) and a light grid, without a frame."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -260,3 +172,76 @@ def _logarithmic(axis: Axes, *which: str) -> None:
     axis.grid(True, which="major", color="#e4e4e4", linewidth=0.7)
     axis.tick_params(colors=_GREY, which="both")
     axis.spines[["top", "right"]].set_visible(False)
+
+
+class _Spot(NamedTuple):
+    """Where a name may be written: on a side of a point."""
+
+    point: tuple[float, float]
+    side: tuple[int, int]
+    """1 for right or above, -1 for left or below, 0 for neither."""
+
+
+_SIDES = ((1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1), (0, -1))
+
+
+def _name_points(axis: Axes, points: Mapping[str, tuple[float, float]], level: str, height: float) -> None:
+    """Write every point's name beside it, and a horizontal line's at one of its ends, where they cover nothing drawn.
+
+    Args:
+        axis: is laid out; its lines, markers and error bars are not to be covered.
+        points: where each name's point is.
+        level: the line's name.
+        height: where the line is.
+    """
+    from matplotlib.transforms import Bbox
+
+    bars = [bar for container in axis.containers for lines in container[2] for bar in lines.get_segments()]
+    drawn = [line.get_window_extent() for line in axis.lines]
+    drawn += [Bbox(axis.transData.transform(bar)) for bar in bars]
+    taken = [box.padded(4) for box in drawn]
+    for name, point in points.items():
+        taken.append(_write(name, axis, "data", [_Spot(point, side) for side in _SIDES], taken))
+    ends = [_Spot((end, height), (1 - 2 * end, side)) for end in (0, 1) for side in (1, -1)]
+    _write(level, axis, ("axes fraction", "data"), ends, taken)
+
+
+def _write(name: str, axis: Axes, units: str | tuple[str, str], spots: Sequence[_Spot], taken: Sequence[Bbox]) -> Bbox:
+    """Write a name on the first spot where it covers nothing and stays in the axes, or else where it covers least.
+
+    Args:
+        name: is written.
+        axis: is laid out.
+        units: of the spots' points, matplotlib's ``xycoords``.
+        spots: where it may stand.
+        taken: what it should not cover.
+
+    Returns:
+        what it covers.
+    """
+    from matplotlib.patheffects import withStroke
+    from matplotlib.transforms import Bbox
+
+    note = axis.annotate(name, (0, 0), xycoords=units, xytext=(0, 0), textcoords="offset points", color=_INK)
+    note.set_in_layout(False)
+    note.set_parse_math(False)  # a dollar in a file's name is no formula
+    note.set_path_effects([withStroke(linewidth=3, foreground="white")])
+    frame = axis.get_window_extent()
+
+    def put(spot: _Spot) -> Bbox:
+        (right, up), gap = spot.side, 5 if all(spot.side) else 9
+        note.xy = spot.point
+        note.set_position((gap * right, gap * up))
+        note.set_horizontalalignment(("center", "left", "right")[right])
+        note.set_verticalalignment(("center", "bottom", "top")[up])
+        return note.get_window_extent()
+
+    def hidden(spot: _Spot) -> float:
+        box = put(spot)
+        return _area(box) - _area(Bbox.intersection(box, frame)) + sum(_area(Bbox.intersection(box, b)) for b in taken)
+
+    return put(min(spots, key=hidden))
+
+
+def _area(box: Bbox | None) -> float:
+    return 0.0 if box is None else float(box.width * box.height)

@@ -41,16 +41,22 @@ def preset(name: str, kind: dict[str, DecoderConfig] | dict[str, StudentConfig])
 
 
 def student_spec(
-    source: str | None, encoder: str | None, decoder: str | None, downsample: str, name: str | None
+    source: str | None,
+    encoder: str | None,
+    decoder: str | None,
+    downsample: str | None,
+    name: str | None,
+    base: NetworkSpec = LITE,
 ) -> NetworkSpec:
     """The student's network.
 
     Args:
-        source: a name known to the model room, a JSON file of a spec, or None for ``lite``.
+        source: a name known to the model room, a JSON file of a spec, or None for ``base``.
         encoder: widths, such as ``16/48,48/96,96/192,192``: stages between slashes, shallow to deep.
         decoder: the same, deep to shallow; None is the encoder mirrored.
-        downsample: ``stride`` or ``maxpool``, for a spec of widths.
+        downsample: ``stride`` or ``maxpool``, for a spec of widths; None is the base's.
         name: what the network is called; None is the spec's own, or ``student`` for a spec of widths.
+        base: gives what widths don't say.
 
     Raises:
         InputError: no such spec, or widths that don't fit one another.
@@ -61,16 +67,18 @@ def student_spec(
         if source is not None:
             raise InputError("--spec and --encoder-widths both say what the network is; give one of them")
         stages = _stages("--encoder-widths", encoder)
-        if downsample not in get_args(Downsample):
+        if downsample is not None and downsample not in get_args(Downsample):
             raise InputError(f"--downsample {downsample}: there is {' and '.join(get_args(Downsample))}")
         return replace(
-            LITE,
+            base,
             name=name or "student",
             encoder=stages,
             decoder=_stages("--decoder-widths", decoder) if decoder is not None else _mirrored(stages),
-            downsample=cast(Downsample, downsample),
+            downsample=cast(Downsample, downsample) if downsample else base.downsample,
         )
-    spec = SPECS.get(source) if source is not None else LITE
+    if downsample is not None:
+        raise InputError("--downsample without --encoder-widths: a spec says how its maps are halved")
+    spec = SPECS.get(source) if source is not None else base
     spec = spec or _spec_file(Path(cast(str, source)))
     return replace(spec, name=name) if name else spec
 
@@ -93,9 +101,13 @@ def _stages(option: str, text: str) -> tuple[tuple[int, ...], ...]:
 
 
 def _mirrored(stages: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
-    """Each stage's convolutions the other way round; the last of a stage already has the next one's width."""
+    """Each stage's convolutions the other way round; the last of a stage already has the next one's width.
+
+    At the image's own size there is one before the last even where the encoder has a single one.
+    """
     made = []
     for place in range(len(stages) - 1, -1, -1):
         after = 3 if place == 0 else stages[place - 1][-1]
-        made.append((*reversed(stages[place][1:]), after) if place else (*reversed(stages[0]), after))
+        inner = stages[place][1:] or (stages[place] if place == 0 else ())
+        made.append((*reversed(inner), after))
     return tuple(made)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +14,7 @@ from adain_runtime.files import replacing_file, sha256_file
 from adain_runtime.image import Photo, save_image
 from adain_train.config import Machine, TrainConfig, as_plain, to_toml
 from adain_train.data import Pixels
+from adain_train.results import command_line
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -31,7 +30,7 @@ class RunFolder:
 
     def __init__(self, path: Path, command: str | None = None) -> None:
         self.path = path
-        self.command = command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        self.command = command or command_line()
         self._scalars: SummaryWriter | None = None
 
     @property

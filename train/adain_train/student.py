@@ -23,8 +23,11 @@ from adain_train.config import StudentConfig
 from adain_train.loop import Share
 from adain_train.losses import Perceptual, total, total_variation
 from adain_train.pairs import PairData
+from adain_train.pruning import narrowed
 from adain_train.samples import Samples
 from adain_train.targets import Targets, Wanted
+
+_PRUNING_PAIRS = 32  # on which a wider network's channels are measured
 
 
 @dataclass(frozen=True)
@@ -118,10 +121,11 @@ class StudentTask:
         frozen: the teacher, whose encoder also measures.
         targets: what the student is to reach.
         data: contents and styles.
-        start: the weights that the student begins with; None draws them from the config's seed.
+        start: the network that the student begins as, its channels pruned where it is wider; None draws weights from
+            the config's seed.
 
     Raises:
-        InputError: ``start`` is another network than the config's.
+        InputError: ``start`` is another network than the config's, or narrower.
     """
 
     def __init__(
@@ -137,12 +141,7 @@ class StudentTask:
         self.model = Restyler(config.spec, config.seed)
         self._start = None if start is None else weights_sha256(start)
         if start is not None:
-            if replace(start.spec, name=config.spec.name) != config.spec:
-                raise InputError(
-                    f"--init: its network {start.spec.name} is not the one to train; leave out --spec and the widths, "
-                    "and the training takes the file's own"
-                )
-            self.model.network.load_state_dict(start.state_dict())
+            self.model.network.load_state_dict(_beginning(start, config.spec, data).state_dict())
         self._measure = Perceptual(teacher.encoder)
 
     @cached_property
@@ -197,3 +196,13 @@ class StudentTask:
     def _positions(self, step: int) -> range:
         first = self.config.position(step)
         return range(first, first + self.config.pairs(step))
+
+
+def _beginning(start: Network, spec: NetworkSpec, data: PairData) -> Network:
+    if replace(start.spec, name=spec.name) == spec:
+        return start
+    crops = data.load(range(_PRUNING_PAIRS))
+    try:
+        return narrowed(start, spec, crops["content"].float() / 255, crops["style"].float() / 255)
+    except InputError as error:
+        raise InputError(f"--init: {error}; leave out --spec and the widths to train the file's own network") from error

@@ -1,0 +1,115 @@
+"""The command ``eval``: what it leaves, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+from adain_model import VGG19, save_network
+from adain_runtime.errors import InputError
+from adain_train.data import Framing, check_folder
+from adain_train.eval_command import eval_command
+from networks import SPECS, make_network
+
+
+@pytest.fixture(scope="module")
+def vgg(tmp_path_factory):
+    """VGG-19 with random weights: the reference must have its shape."""
+    path = tmp_path_factory.mktemp("vgg") / "vgg19.safetensors"
+    save_network(make_network(VGG19), path, half=True)
+    return path
+
+
+def run(pictures, vgg, output, *models: str, **options) -> None:
+    options = {"size": 32, "pairs": 4, "examples": 2, "steps": "2", "reference": vgg} | options
+    content, style = options.pop("content", pictures / "content"), pictures / "style"
+    eval_command(list(models), content=content, style=style, output=output, **options)
+
+
+@pytest.fixture
+def student_file(tmp_path):
+    save_network(make_network(SPECS["strided"], seed=8), tmp_path / "my student.safetensors")
+    return str(tmp_path / "my student.safetensors")
+
+
+def test_the_command_leaves_numbers_plots_and_a_sheet_and_prints_a_table(pictures, vgg, tmp_path, student_file, capsys):
+    run(pictures, vgg, tmp_path / "out", student_file)
+    printed = capsys.readouterr().out
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert [row["name"] for row in found["rows"]] == ["no style", "reference (vgg19)", "my student"]
+    assert all(row["name"] in printed for row in found["examples"]["rows"])
+    assert len(found["optimisation"]["content"]) == 3
+    framing = Framing(32, 32, 32)
+    for kind in ("content", "style"):
+        assert found["data"][kind]["sha256"] == check_folder(pictures / kind, framing).digest
+    assert (found["data"]["pairs"], found["data"]["of"]) == (4, 25)
+    with Image.open(tmp_path / "out" / "sheet.png") as sheet:
+        width, height = sheet.size
+    assert width > 5 * 256
+    assert height > 2 * 256
+    for name in ("optimisation.png", "sizes.png"):
+        with Image.open(tmp_path / "out" / name) as plot:
+            assert plot.format == "PNG"
+
+
+def test_json_is_one_object_on_stdout_and_without_steps_no_curves_are_drawn(
+    pictures, vgg, tmp_path, student_file, capsys
+):
+    run(pictures, vgg, tmp_path / "out", student_file, as_json=True, steps="none", examples=1)
+    assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"evaluation.json", "sheet.png", "sizes.png"}
+
+
+def test_losses_are_drawn_against_operations_where_networks_differ_in_them(pictures, tmp_path, student_file):
+    save_network(make_network(VGG19).encoder, tmp_path / "judge.safetensors")  # it measures, and is no row
+    save_network(make_network(SPECS["strided"], seed=9), tmp_path / "twin.safetensors")
+    save_network(make_network(SPECS["pooled"]), tmp_path / "other.safetensors")
+    for second, drawn in (("twin", False), ("other", True)):
+        out, models = tmp_path / f"out {second}", (student_file, str(tmp_path / f"{second}.safetensors"))
+        run(pictures, tmp_path / "judge.safetensors", out, *models, pairs=2, steps="none")
+        rows = json.loads((out / "evaluation.json").read_text())["rows"]
+        assert [row["name"] for row in rows] == ["no style", "my student", second]
+        assert (len({row["macs_per_pixel"] for row in rows[1:]}) > 1) is drawn
+        assert (out / "sizes.png").exists() is drawn
+
+
+def test_one_network_alone_is_not_drawn_against_operations(pictures, vgg, tmp_path):
+    run(pictures, vgg, tmp_path / "out", pairs=1, steps="none")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"evaluation.json", "sheet.png"}
+
+
+def test_an_interruption_while_a_figure_is_written_leaves_whole_files_only(
+    pictures, vgg, tmp_path, student_file, monkeypatch
+):
+    flushed = []
+
+    def interrupted(descriptor: int) -> None:
+        flushed.append(descriptor)
+        if len(flushed) == 2:  # the numbers are first, and the figure next
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("adain_runtime.files.os.fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(pictures, vgg, tmp_path / "out", student_file, pairs=1, steps="none")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["evaluation.json"]
+    assert len(json.loads((tmp_path / "out" / "evaluation.json").read_text())["rows"]) == 3
+
+
+def test_the_command_refuses_what_it_cannot_measure(pictures, vgg, tmp_path, student_file, teacher_file):
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match="is no VGG-19 to relu4_1"):
+        run(pictures, teacher_file, out)
+    with pytest.raises(InputError, match="two models are called 'my student'"):
+        run(pictures, vgg, out, student_file, student_file)
+    for steps in ("fifty", "0", "5,,6", "-1"):
+        with pytest.raises(InputError, match="expected numbers of steps"):
+            run(pictures, vgg, out, steps=steps)
+    with pytest.raises(InputError, match="there is cpu and cuda"):
+        run(pictures, vgg, out, device="tpu")
+    with pytest.raises(InputError, match="no such folder"):
+        run(pictures, vgg, out, content=tmp_path / "nowhere")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="can't be made"):
+        run(pictures, vgg, tmp_path / "file")

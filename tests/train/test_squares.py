@@ -1,0 +1,20 @@
+"""Test pictures as squares: the middle, at the size that was asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from adain_train.squares import read_squares, to_pixels
+
+
+def test_squares_are_the_middle_of_images_whose_shorter_side_is_the_size(tmp_path):
+    stripes = np.zeros((30, 90, 3), np.uint8)
+    stripes[:, 30:60] = 200
+    Image.fromarray(stripes).save(tmp_path / "wide.png")
+    Image.fromarray(np.full((18, 18, 3), 99, np.uint8)).save(tmp_path / "small.png")
+    images, (small, square) = read_squares(tmp_path, 30)
+    assert images.names == ("small.png", "wide.png")
+    assert small.shape == (1, 3, 30, 30)
+    np.testing.assert_array_equal(to_pixels(small), 99)
+    np.testing.assert_array_equal(to_pixels(square), 200)

@@ -1,0 +1,155 @@
+"""The command ``adain-train eval``: loads models and test pictures, has them measured, and writes what was found."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from adain_model import Encoder, Network
+from adain_model.checkpoint import embedded_checkpoint, encoder_id, load_checkpoint, load_network, weights_sha256
+from adain_runtime.cli import console
+from adain_runtime.errors import InputError, UnavailableError
+from adain_runtime.image import save_image
+from adain_train import plots, tables
+from adain_train.data import ImageSet
+from adain_train.evaluate import Evaluation, choose_pairs, evaluate
+from adain_train.gatys import CONSTANT_STEPS, LEARNING_RATE, STYLE_WEIGHT, mean_curves
+from adain_train.losses import Perceptual, require_vgg19
+from adain_train.results import command_line, make_folder, write_json
+from adain_train.scores import NO_STYLE
+from adain_train.sheets import picture_grid
+from adain_train.squares import read_squares
+
+
+def eval_command(
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="MODEL...", help="Checkpoints FILE.safetensors, or embedded names.")
+    ] = None,
+    *,
+    content: Annotated[Path, typer.Option(help="Folder of contents.")],
+    style: Annotated[Path, typer.Option(help="Folder of styles.")],
+    reference: Annotated[
+        Path, typer.Option(help="VGG-19 FILE.safetensors that measures; where it has a decoder, that is a row.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the JSON, the plots and the sheet.")],
+    size: Annotated[int, typer.Option(min=16, help="Pixels of the square images.")] = 256,
+    pairs: Annotated[int | None, typer.Option(min=1, help="A seeded, balanced subset. Default: all pairs.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the order of pairs.")] = 0,
+    examples: Annotated[int, typer.Option(min=0, help="Pairs that are optimised, and shown on the sheet.")] = 3,
+    steps: Annotated[
+        str, typer.Option(metavar="N,N,...|none", help="Steps at which the optimisation is measured.")
+    ] = "50,100,200,500",
+    device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
+    as_json: console.AsJson = False,
+    verbose: console.Verbose = False,  # noqa: ARG001 its callback acts
+) -> None:
+    """Measure models on pairs of test images: losses, similarity, time, operations; plots and a contact sheet."""
+    plots.require_matplotlib()
+    wanted, where = _steps(steps), _device(device)
+    encoder, networks = _load(models or [], reference, where)
+    make_folder(output)
+    content_set, contents = read_squares(content, size)
+    style_set, styles = read_squares(style, size)
+    for images in (content_set, style_set):
+        if images.skipped:
+            console.say(images.report())
+    chosen = choose_pairs(len(contents), len(styles), pairs, seed)
+    with console.progress() as bar:
+        task = bar.add_task("evaluating", total=len(chosen) + min(examples, len(chosen)) * max(wanted, default=0))
+        found = evaluate(
+            networks,
+            Perceptual(encoder),
+            [image.to(where) for image in contents],
+            [image.to(where) for image in styles],
+            chosen,
+            examples=examples,
+            steps=wanted,
+            advance=lambda: bar.advance(task),
+        )
+    names = [(content_set.names[c], style_set.names[s]) for c, s in found.example_pairs]
+    result = {
+        "command": command_line(),
+        "made_with": {"python": platform.python_version(), "torch": torch.__version__}
+        | {"device": device, "threads": torch.get_num_threads(), "machine": platform.machine()},
+        "reference": {"file": reference.name, "encoder_id": encoder_id(encoder)},
+        "models": {name: {"weights_sha256": weights_sha256(network)} for name, network in networks.items()},
+        "data": {"size": size, "pairs": len(chosen), "of": len(contents) * len(styles), "seed": seed}
+        | {"content": _described(content_set), "style": _described(style_set)},
+        "rows": [asdict(row) for row in found.rows],
+        "examples": {"pairs": names, "rows": [asdict(row) for row in found.examples]},
+        "optimisation": {"method": "Adam on pixels", "learning_rate": LEARNING_RATE, "constant_steps": CONSTANT_STEPS}
+        | {"style_weight": STYLE_WEIGHT}
+        | mean_curves(found.optimised),
+    }
+    _write(output, result, found, size)
+    if as_json:
+        console.print_json(result)
+        return
+    console.show(
+        *tables.loss_tables({f"All {len(chosen)} pairs": found.rows, "The pairs on the sheet": found.examples}),
+        tables.cost_table((*found.rows, *found.examples), f"{size}x{size} image, torch on {device}"),
+    )
+    console.say(f"wrote {output}")
+
+
+def _steps(text: str) -> tuple[int, ...]:
+    if text == "none":
+        return ()
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise InputError(f"--steps {text}: expected numbers of steps such as 50,100, or none")
+    return tuple(sorted({int(part) for part in parts}))
+
+
+def _device(name: str) -> torch.device:
+    if name not in ("cpu", "cuda"):
+        raise InputError(f"--device {name}: there is cpu and cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UnavailableError("--device cuda: no CUDA device is here, or torch was installed without CUDA; use cpu")
+    return torch.device(name)
+
+
+def _load(models: Sequence[str], reference: Path, device: torch.device) -> tuple[Encoder, dict[str, Network]]:
+    """The encoder that measures, and the networks by the names that people read, the reference first."""
+    judge = load_checkpoint(reference).module
+    encoder = judge.encoder if isinstance(judge, Network) else judge
+    require_vgg19(encoder, reference)
+    found = {f"reference ({encoder.spec.name})": judge} if isinstance(judge, Network) else {}
+    for model in models:
+        path = Path(model)
+        name = path.stem if path.suffix else model
+        if name in found:
+            raise InputError(f"{model}: two models are called {name!r}, and a table needs names; rename one file")
+        found[name] = load_network(path if path.suffix else embedded_checkpoint(model))
+    return encoder.to(device), {name: network.to(device) for name, network in found.items()}
+
+
+def _described(images: ImageSet) -> dict[str, Any]:
+    return {"folder": str(images.folder), "images": len(images.names), "sha256": images.digest}
+
+
+def _write(output: Path, result: Mapping[str, Any], found: Evaluation, size: int) -> None:
+    write_json(output / "evaluation.json", result)
+    if found.optimised:
+        levels = [row for row in found.examples if row.macs_per_pixel is not None or row.name == NO_STYLE]
+        count = len(found.example_pairs)
+        title = f"Optimisation against feed-forward networks, mean of {count} test pairs at {size}x{size} pixels"
+        curves = result["optimisation"]
+        figure = plots.optimisation_figure(curves["content"], curves["style"], levels, title=title)
+        plots.save_figure(figure, output / "optimisation.png")
+    networks = [row for row in found.rows if row.macs_per_pixel is not None]
+    if len({row.macs_per_pixel for row in networks}) > 1:
+        unstyled = next(row for row in found.rows if row.name == NO_STYLE)
+        bars = "; bars: standard error" if unstyled.error else ""
+        what = f"Losses of {len(networks)} networks against their operations"
+        title = f"{what}, mean of {unstyled.pairs} test pairs at {size}x{size} pixels{bars}"
+        plots.save_figure(plots.sizes_figure(networks, unstyled, title=title), output / "sizes.png")
+    if found.sheet:
+        columns = ["content", "style", *(row.name for row in found.examples if row.name != NO_STYLE)]
+        save_image(picture_grid(columns, found.sheet), output / "sheet.png")

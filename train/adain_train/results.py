@@ -1,0 +1,40 @@
+"""The folder that a measurement's numbers and pictures go to, and the command that made them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from adain_runtime.errors import InputError
+from adain_runtime.files import replacing_file
+
+
+def command_line() -> str:
+    """The command that is running, as a person would type it."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder that results go to, before the work.
+
+    Raises:
+        InputError: it can't be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"-o {path}: can't be made ({error.strerror or error}); choose another folder") from error
+
+
+def write_json(path: Path, result: Mapping[str, Any]) -> None:
+    """Write numbers as JSON, whole or not at all.
+
+    Raises:
+        InputError: the file can't be written.
+    """
+    with replacing_file(path) as part:
+        part.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
