@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from types import FrameType
@@ -18,8 +18,9 @@ from adain_model import Network
 from adain_runtime.cli import console
 from adain_runtime.errors import InputError, QualityError, UnavailableError
 from adain_train.checkpoints import TrainState, check_identity, load_state, save_state
-from adain_train.config import Machine, TrainConfig, as_plain
+from adain_train.config import Algorithm, Machine, TrainConfig, as_plain
 from adain_train.data import prefetch
+from adain_train.muon import Muon
 from adain_train.runfolder import RunFolder
 from adain_train.samples import Samples
 from adain_train.schedule import MovingAverage, learning_rate
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Ending = Literal["done", "time", "signal"]
+_OPTIMIZERS: Mapping[Algorithm, Callable[..., torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "muon": Muon}
 _INSTALL = "pip install torch lightning-fabric tensorboard"
 
 
@@ -181,7 +183,7 @@ class Trainer:
             module.to(memory_format=self._layout)
         self._raw = task.model
         self._average = MovingAverage(self._raw, self.config.ema)
-        optimizer = torch.optim.Adam(self._raw.parameters(), lr=self.config.lr)
+        optimizer = _OPTIMIZERS[self.config.optimizer](self._raw.parameters(), lr=self.config.lr)
         compiled: nn.Module = torch.compile(self._raw) if machine.compile else self._raw  # type: ignore[assignment]
         self._model, self._optimizer = fabric.setup(compiled, optimizer)
         self.step, self._clock, self._sums = 0, Clock(), _Sums()
@@ -224,7 +226,7 @@ class Trainer:
             return self._finish("done" if self.step == self.config.steps else ending, last)
 
     def train_step(self, step: int, batch: dict[str, Tensor]) -> dict[str, float]:
-        """One step: gradients, then Adam, then the moving average.
+        """One step: gradients, then the optimizer, then the moving average.
 
         Raises:
             QualityError: a loss or the gradient is not finite.
