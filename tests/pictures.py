@@ -8,6 +8,7 @@ import zlib
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 
 sides = st.integers(1, 12)
 rgb_arrays = st.tuples(sides, sides).flatmap(lambda hw: arrays(np.uint8, (*hw, 3)))
@@ -16,6 +17,11 @@ rgba_arrays = st.tuples(sides, sides).flatmap(lambda hw: arrays(np.uint8, (*hw, 
 
 def noise(height, width, channels=3, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+def save_picture(path, width, height, seed=0):
+    """A smooth picture of a few colours, as a file."""
+    Image.fromarray(noise(6, 5, seed=seed)).resize((width, height), Image.Resampling.BICUBIC).save(path)
 
 
 def one_line(error):

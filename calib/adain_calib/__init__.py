@@ -1,1 +1,1 @@
-"""The calibrator's room: pairs, activation ranges, Q/DQ. Nothing is here yet; docs/roadmap.md says what comes."""
+"""The calibrator: pairs of content and style, what enters each convolution on them, and the ranges for int8."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
+from typing import TYPE_CHECKING, Annotated, NoReturn, Optional, cast
 
 import typer
 
+from adain_export.calibration import Calibration
 from adain_export.doctor import diagnose
-from adain_export.target import REWRITES, Request, get_target
+from adain_export.target import PLACEMENTS, REWRITES, Int8, Placement, Request, get_target
 from adain_runtime.backend import require
 from adain_runtime.bundle import Bundle
 from adain_runtime.cli import console
+from adain_runtime.errors import InputError
 from adain_runtime.manifest import PART_NAMES, Parity
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 EXAMPLES = console.examples(
     ("adain-export onnx", "the embedded student, here"),
     ("adain-export onnx vgg19.safetensors --fp16 -o build", "in half precision"),
+    ("adain-export onnx --int8 calibration.json", "in int8, see adain-calib"),
     ("adain-export inspect build/vgg19-onnx-fp16", "what is in a bundle"),
     ("adain-export doctor", "what works here"),
 )
@@ -47,6 +50,18 @@ def onnx(
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder that gets the bundle.")] = Path(),
     fp16: Annotated[bool, typer.Option("--fp16", help="Half precision; statistics stay float32.")] = False,
+    int8: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            "--int8",
+            metavar="CALIBRATION.json",
+            help="Convolutions in int8 with the ranges of adain-calib; the rest float32, or half with --fp16.",
+            show_default=False,
+        ),
+    ] = None,
+    placement: Annotated[
+        str, typer.Option(help="With --int8: quantise after-pad or before-pad; the numbers are the same.")
+    ] = PLACEMENTS[0],
     parts: Annotated[str, typer.Option(metavar="PART,PART,...", help="Which parts to write.")] = ",".join(PART_NAMES),
     rewrites: Annotated[
         Optional[str],  # noqa: UP045
@@ -74,6 +89,7 @@ def onnx(
         precision="fp16" if fp16 else "fp32",
         parts=_split(parts),
         rewrites=REWRITES if rewrites is None else _split(rewrites),
+        int8=_int8(int8, placement),
     )
     bundle = target.export(network, request, output)
     _show_export(bundle, as_json)
@@ -108,6 +124,7 @@ def inspect(
         "weights": manifest.weights_sha256,
         "sizes": _sizes(opened),
         "rewrites": ", ".join(manifest.rewrites) or "none",
+        "int8": ", ".join(manifest.int8) or "no layer",
         "made with": ", ".join(f"{tool} {version}" for tool, version in manifest.tools.items()),
         "parity": parity_line(manifest.parity),
     }
@@ -166,6 +183,14 @@ def _show_export(bundle: Bundle, as_json: bool) -> None:
         f"parity: {parity_line(bundle.manifest.parity)}",
         f"wrote {bundle.path}; next: adain-run PHOTO STYLE --model {bundle.path}",
     )
+
+
+def _int8(calibration: Path | None, placement: str) -> Int8 | None:
+    if calibration is None:
+        if placement != PLACEMENTS[0]:
+            raise InputError(f"--placement {placement} is about int8: give --int8 CALIBRATION.json with it")
+        return None
+    return Int8(Calibration.load(calibration), cast(Placement, placement))
 
 
 def _sizes(bundle: Bundle) -> str:

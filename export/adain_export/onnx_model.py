@@ -33,13 +33,14 @@ _DESCRIPTIONS: Mapping[str, str] = {
 }
 
 
-def part_model(name: str, network: Network, interface: Part) -> ModelProto:
+def part_model(name: str, network: Network, interface: Part, *, opset: int = OPSET) -> ModelProto:
     """Trace one part.
 
     Args:
         name: ``encoder``, ``decoder`` or ``stylizer``.
         network: in its precision, rewritten; evaluation mode.
         interface: what the part takes and gives.
+        opset: of the model.
 
     Returns:
         A model whose initialisers hold the weights, named as in the checkpoint; no trace of this machine in it.
@@ -62,7 +63,7 @@ def part_model(name: str, network: Network, interface: Part) -> ModelProto:
             dynamic_shapes=shapes,
             input_names=[tensor.name for tensor in interface.inputs],
             output_names=outputs,
-            opset_version=OPSET,
+            opset_version=opset,
             verbose=False,
         )
     if program is None:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Literal, Protocol, cast, get_args
 
+from adain_export.calibration import Calibration
 from adain_runtime.backend import Probe
 from adain_runtime.bundle import Bundle
 from adain_runtime.errors import InputError
@@ -19,6 +20,24 @@ if TYPE_CHECKING:  # torch is imported by the first export, not by --help, list 
 GROUP = "adain_export.targets"
 REWRITES = ("fold-color", "phase")
 Precision = Literal["fp32", "fp16"]
+Placement = Literal["after-pad", "before-pad"]
+PLACEMENTS: tuple[Placement, ...] = get_args(Placement)
+
+
+@dataclass(frozen=True)
+class Int8:
+    """Which convolutions compute in int8, and how.
+
+    Attributes:
+        calibration: ranges of what enters them, and which they are.
+        placement: whether that is quantised after its padding or before it; the numbers are the same.
+    """
+
+    calibration: Calibration
+    placement: Placement = "after-pad"
+
+    def __post_init__(self) -> None:
+        _known("placement", [self.placement], PLACEMENTS)
 
 
 @dataclass(frozen=True)
@@ -27,15 +46,17 @@ class Request:
 
     Attributes:
         name: the bundle's model name; its folder is NAME-TARGET-PRECISION.
-        precision: fp32, or fp16 with float32 statistics.
+        precision: fp32, or fp16 with float32 statistics: of all that isn't int8.
         parts: which parts, in any order.
         rewrites: exact rewrites to apply where they fit.
+        int8: convolutions in int8; None leaves all of them float.
     """
 
     name: str
     precision: Precision = "fp32"
     parts: tuple[str, ...] = PART_NAMES
     rewrites: tuple[str, ...] = REWRITES
+    int8: Int8 | None = None
 
     def __post_init__(self) -> None:
         plain_name(self.name)
@@ -43,6 +64,13 @@ class Request:
         _known("rewrite", self.rewrites, REWRITES)
         if not self.parts:
             raise InputError(f"nothing to export: name at least one part of {', '.join(PART_NAMES)}")
+
+    @property
+    def label(self) -> str:
+        """The precision in the bundle's name: ``fp32``, ``fp16``, ``int8`` (the rest fp32) or ``int8-fp16``."""
+        if self.int8 is None:
+            return self.precision
+        return "int8" if self.precision == "fp32" else f"int8-{self.precision}"
 
 
 class Target(Protocol):

@@ -90,7 +90,7 @@ class Manifest:
     Attributes:
         name: the model's name; the bundle's folder is ``NAME-TARGET-PRECISION``.
         target: the format, such as ``onnx``.
-        precision: ``fp32``, ``fp16`` or ``int8``.
+        precision: ``fp32``, ``fp16``, ``int8`` (the rest float32) or ``int8-fp16``.
         spec: the network.
         weights_sha256: digest of the checkpoint's tensors.
         encoder_id: which encoder the bundle's styles belong to; equal for every export of one checkpoint.
@@ -101,6 +101,7 @@ class Manifest:
         tools: name to version of what made the files.
         parity: how the files compare with PyTorch; None where nothing could run them.
         calibration: digest of the calibration that gave the int8 ranges; None without one.
+        int8: layers of the network whose convolutions compute in int8, such as ``encoder.conv2_1``.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Manifest:
     tools: Mapping[str, str] = field(default_factory=dict)
     parity: Parity | None = None
     calibration: str | None = None
+    int8: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -161,6 +163,7 @@ def _manifest(plain: dict[str, Any]) -> Manifest:
     values["files"] = {plain_name(name): _file(entry) for name, entry in values["files"].items()}
     values["sizes"] = _sizes(values["sizes"])
     values["rewrites"] = _tuple_of(_text, values["rewrites"])
+    values["int8"] = _tuple_of(_text, values["int8"])
     values["tools"] = {_text(name): _text(tool) for name, tool in values["tools"].items()}
     values["parity"] = None if values["parity"] is None else _parity(values["parity"])
     for name in ("name", "target", "precision"):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from adain_export.target import Request, get_target
+from adain_export.target import Int8, Request, get_target
+from calibrations import calibrated
 from networks import SPECS, make_network
 
 
@@ -23,9 +24,11 @@ def strided():
     return make_network(SPECS["strided"])
 
 
-@pytest.fixture(scope="session", params=["fp32", "fp16"])
+@pytest.fixture(scope="session", params=["fp32", "fp16", "int8", "int8-fp16"])
 def exported(request, network, tmp_path_factory):
     """(network, bundle) of an ONNX export."""
     target = get_target("onnx")
     out = tmp_path_factory.mktemp("bundles")
-    return network, target.export(network, Request(network.spec.name, request.param), out)
+    int8 = Int8(calibrated(network)) if "int8" in request.param else None
+    precision = "fp16" if "fp16" in request.param else "fp32"
+    return network, target.export(network, Request(network.spec.name, precision, int8=int8), out)

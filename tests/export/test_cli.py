@@ -12,6 +12,7 @@ from adain_model.checkpoint import save_network
 from adain_runtime.backend import Probe
 from adain_runtime.bundle import Bundle, find_bundle
 from adain_runtime.cli import console
+from calibrations import calibrated
 
 
 @pytest.fixture
@@ -121,3 +122,24 @@ def test_help_has_examples(command):
     code, out, _ = command("--help")
     assert code == 0
     assert "adain-export onnx vgg19.safetensors --fp16" in out
+
+
+def test_int8_takes_a_calibration_and_a_placement(command, checkpoint, strided, tmp_path):
+    file = tmp_path / "calibration.json"
+    calibrated(strided).save(file)
+    arguments = ("onnx", checkpoint, "-o", tmp_path, "--int8", file, "--parts", "decoder")
+    code, out, err = command(*arguments, "--placement", "before-pad")
+    assert (code, err) == (0, "")
+    assert "strided-onnx-int8" in out
+    code, out, _ = command("inspect", tmp_path / "strided-onnx-int8")
+    assert "decoder.conv3_1" in out
+    assert command(*arguments, "--placement", "beside")[2].endswith("there are after-pad, before-pad\n")
+    code, _, err = command("onnx", checkpoint, "-o", tmp_path, "--placement", "before-pad")
+    assert code == 2
+    assert "give --int8 CALIBRATION.json" in err
+
+
+def test_a_calibration_that_is_none_is_refused(command, checkpoint, tmp_path):
+    code, _, err = command("onnx", checkpoint, "-o", tmp_path, "--int8", tmp_path / "none.json")
+    assert code == 2
+    assert "none.json" in err

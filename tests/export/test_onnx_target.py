@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -13,11 +14,12 @@ from adain_export import check, rewrites
 from adain_export.graphs import part_module
 from adain_export.onnx_model import TRACED
 from adain_export.shared_weights import WEIGHTS_FILE
-from adain_export.target import Request, get_target
+from adain_export.target import Int8, Request, get_target
 from adain_runtime.backend import open_bundle
 from adain_runtime.bundle import MANIFEST, Bundle
 from adain_runtime.errors import InputError, QualityError
 from adain_runtime.metrics import max_abs, psnr
+from calibrations import calibrated
 
 TARGET = get_target("onnx")
 
@@ -84,7 +86,7 @@ def test_an_fp16_graph_convolves_in_half_and_measures_and_clips_in_float32(expor
     model = onnx.shape_inference.infer_shapes(onnx.load(bundle.graph("stylizer")), data_prop=True)
     types = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
     types |= {value.name: value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
-    half = onnx.TensorProto.FLOAT16 if bundle.manifest.precision == "fp16" else onnx.TensorProto.FLOAT
+    half = onnx.TensorProto.FLOAT16 if bundle.manifest.precision.endswith("fp16") else onnx.TensorProto.FLOAT
     found = {node.op_type: set() for node in model.graph.node}
     for node in model.graph.node:
         found[node.op_type].add(types[node.output[0]])
@@ -194,3 +196,25 @@ def test_files_that_a_person_put_beside_a_bundle_are_never_lost_to_an_export(str
     with pytest.raises(InputError, match=r"holds notes\.txt beside the bundle"):
         TARGET.export(strided, Request("kept", parts=("encoder",)), tmp_path)
     assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_an_int8_bundle_says_which_layers_are_int8_and_by_which_calibration(pooled, tmp_path):
+    calibration = calibrated(pooled)
+    some = replace(calibration, int8=calibration.int8[2:5])
+    bundle = TARGET.export(pooled, Request("pooled", int8=Int8(some)), tmp_path)
+    manifest = bundle.manifest
+    assert bundle.path.name == "pooled-onnx-int8"
+    assert (manifest.int8, manifest.calibration) == (some.int8, some.digest)
+    held = {
+        tensor.name.removesuffix(".weight.int8")
+        for part in manifest.parts
+        for tensor in onnx.load(bundle.graph(part), load_external_data=False).graph.initializer
+        if tensor.name.endswith(".weight.int8")
+    }
+    assert held == set(some.int8)
+
+
+def test_a_calibration_of_another_checkpoint_is_refused_before_anything_is_written(pooled, strided, tmp_path):
+    with pytest.raises(InputError, match="the calibration was made for strided"):
+        TARGET.export(pooled, Request("pooled", int8=Int8(calibrated(strided))), tmp_path)
+    assert list(tmp_path.iterdir()) == []

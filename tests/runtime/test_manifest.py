@@ -72,6 +72,7 @@ def manifests(draw) -> Manifest:
             )
         ),
         calibration=draw(st.none() | digests),
+        int8=tuple(draw(st.lists(st.text()))),
     )
 
 
@@ -199,6 +200,9 @@ BOTH_REFUSE = [
     (("parity", "psnr"), True),
     (("parity", "extra"), 1),
     (("calibration",), "none"),
+    (("int8",), "all"),
+    (("int8",), [1]),
+    (("int8",), ABSENT),
 ]
 
 # What a schema can't say, or says of a number that JSON has no word for.

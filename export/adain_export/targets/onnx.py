@@ -45,12 +45,17 @@ class OnnxTarget:
         require(f"target {NAME}", self.probe())
         from adain_export import rewrites
         from adain_export.graphs import with_precision
-        from adain_export.onnx_model import part_model
+        from adain_export.onnx_model import OPSET, part_model
+        from adain_export.quantise import OPSET as INT8_OPSET
+        from adain_export.quantise import quantise
         from adain_export.shared_weights import save_sharing
         from adain_model.checkpoint import encoder_id, weights_sha256
 
-        final = out / f"{request.name}-{NAME}-{request.precision}"
+        final = out / f"{request.name}-{NAME}-{request.label}"
         refuse_foreign_folder(final)
+        int8 = request.int8
+        if int8 is not None:
+            int8.calibration.check(network)
         rewritten = copy.deepcopy(network)
         applied = rewrites.apply(rewritten, request.rewrites)
         rewritten = with_precision(rewritten, request.precision)
@@ -59,13 +64,17 @@ class OnnxTarget:
             for part in PART_NAMES
             if part in request.parts
         }
-        models = {part: part_model(part, rewritten, interface) for part, interface in parts.items()}
+        opset = OPSET if int8 is None else INT8_OPSET
+        models = {part: part_model(part, rewritten, interface, opset=opset) for part, interface in parts.items()}
+        if int8 is not None:
+            for model in models.values():
+                quantise(model, int8.calibration.scales(), int8.calibration.int8, placement=int8.placement)
         with replacing_folder(final) as folder:
             save_sharing(models, folder)
             manifest = Manifest(
                 name=request.name,
                 target=NAME,
-                precision=request.precision,
+                precision=request.label,
                 spec=network.spec,
                 weights_sha256=weights_sha256(network),
                 encoder_id=encoder_id(network),
@@ -73,6 +82,8 @@ class OnnxTarget:
                 files={path.name: describe_file(path) for path in sorted(folder.iterdir())},
                 sizes=Sizes(multiple=network.spec.stride, minimum=2 * network.spec.stride),
                 rewrites=applied,
+                calibration=None if int8 is None else int8.calibration.digest,
+                int8=() if int8 is None else int8.calibration.int8,
                 tools={tool: version(tool) for tool in ("adain-edge", *_TOOLS)} | {"python": platform.python_version()},
             )
             manifest = replace(manifest, parity=_parity(Bundle(folder, manifest), network, request))
@@ -87,7 +98,7 @@ def _parity(bundle: Bundle, network: Network, request: Request) -> Parity:
     from adain_export.check import check
 
     with require_backend(NAME).open(bundle, Options()) as session:
-        return check(session, network, request.precision, f"onnxruntime {version('onnxruntime')}")
+        return check(session, network, request, f"onnxruntime {version('onnxruntime')}")
 
 
 def refuse_foreign_folder(path: Path) -> None:

@@ -1,0 +1,230 @@
+"""calibration.json: the range of what enters every convolution, which every int8 export reads.
+
+The file belongs to one checkpoint, says what it was made from, and holds the ranges of four methods, so that an export
+can take another without collecting again. Same pairs, same seed: same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adain_export import strict_json
+from adain_export.layer_range import LayerRange, Method, method_named
+from adain_runtime.errors import InputError
+from adain_runtime.files import replacing_file
+
+if TYPE_CHECKING:  # torch is wanted by `check` alone
+    from adain_model.network import Network
+
+SCHEMA_VERSION = 1
+_FIELDS = ("schema_version", "network", "weights_sha256", "encoder_id", "method", "origin", "int8", "layers")
+_ORIGIN = ("pairs", "samples", "contents", "styles", "seed", "size", "percentile", "tools")
+_AGAIN = "collect it again: adain-calib collect CHECKPOINT"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a calibration was made.
+
+    Attributes:
+        pairs: SHA-256 of the list of pairs.
+        samples: how many pairs there were.
+        contents: how many content images.
+        styles: how many style images; 0 where the contents were decoded as themselves.
+        seed: that the pairs were drawn with.
+        size: pixels of an image's shorter side.
+        percentile: of the method of that name, in percent.
+        tools: name to version of what the ranges depend on.
+    """
+
+    pairs: str
+    samples: int
+    contents: int
+    styles: int
+    seed: int
+    size: int
+    percentile: float
+    tools: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The ranges of a network's activations.
+
+    Attributes:
+        network: the spec's name.
+        weights_sha256: digest of the checkpoint's tensors.
+        encoder_id: names its encoder.
+        method: whose ranges are taken unless another is asked for.
+        origin: how it was made.
+        layers: layer name, such as ``decoder.conv3_4``, to what enters it; every 3x3 convolution of the network, in
+            the order they run.
+        int8: the layers that are to compute in int8, in the same order; the others stay float.
+    """
+
+    network: str
+    weights_sha256: str
+    encoder_id: str
+    method: Method
+    origin: Origin
+    layers: Mapping[str, LayerRange]
+    int8: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file's bytes: what a manifest's ``calibration`` quotes."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def ranges(self, method: Method | None = None) -> dict[str, float]:
+        """Layer name to range, of the calibration's own method or of another."""
+        return {name: layer.ranges[method or self.method] for name, layer in self.layers.items()}
+
+    def scales(self, method: Method | None = None) -> dict[str, float]:
+        """Layer name to the float32 step of its codes, of the calibration's own method or of another."""
+        return {name: layer.scale(method or self.method) for name, layer in self.layers.items()}
+
+    def with_method(self, method: Method) -> Calibration:
+        """The same with another method's ranges as its own."""
+        return replace(self, method=method)
+
+    def check(self, network: Network) -> None:
+        """Refuse a calibration that was made for another checkpoint.
+
+        Args:
+            network: as its checkpoint has it, before any rewrite.
+
+        Raises:
+            InputError: the weights, the encoder or the layers are not the network's.
+        """
+        from adain_model.checkpoint import encoder_id, weights_sha256
+
+        name, digest = network.spec.name, weights_sha256(network)
+        if self.weights_sha256 != digest:
+            raise InputError(
+                f"the calibration was made for {self.network} with the weights {self.weights_sha256[:16]}, and this is "
+                f"{name} with {digest[:16]}; {_AGAIN}"
+            )
+        if (self.network, self.encoder_id) != (name, encoder_id(network)):
+            raise InputError(
+                f"the calibration names {self.network} and encoder {self.encoder_id}, and the weights that it names "
+                f"belong to {name} and encoder {encoder_id(network)}: it was changed by hand; {_AGAIN}"
+            )
+        wanted = layer_names(network)
+        if unknown := [layer for layer in self.layers if layer not in wanted]:
+            raise InputError(f"the calibration has {', '.join(unknown[:3])}, and {name} has no such layer; {_AGAIN}")
+        if missing := [layer for layer in wanted if layer not in self.layers]:
+            raise InputError(f"the calibration has no {', '.join(missing[:3])}, a layer of {name}; {_AGAIN}")
+
+    def to_json(self) -> str:
+        """The calibration as JSON text, byte for byte the same for equal calibrations."""
+        origin = asdict(self.origin) | {"tools": dict(sorted(self.origin.tools.items()))}
+        plain = {
+            "schema_version": SCHEMA_VERSION,
+            "network": self.network,
+            "weights_sha256": self.weights_sha256,
+            "encoder_id": self.encoder_id,
+            "method": self.method,
+            "origin": origin,
+            "int8": list(self.int8),
+            "layers": {name: layer.to_json(self.method) for name, layer in self.layers.items()},
+        }
+        return json.dumps(plain, indent=2, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, plain: object) -> Calibration:
+        """Read a calibration.
+
+        Args:
+            plain: what ``json.loads`` gives.
+
+        Raises:
+            InputError: a field is missing, unknown or out of its range, or the numbers contradict one another.
+        """
+        strict_json.version("calibration", strict_json.object_of("calibration", plain), SCHEMA_VERSION)
+        values = strict_json.fields_of("calibration", plain, _FIELDS)
+        method = method_named("method", values["method"])
+        layers = strict_json.object_of("layers", values["layers"])
+        if not layers:
+            raise InputError("layers: there are none")
+        int8 = values["int8"]
+        if not isinstance(int8, list) or int8 != [name for name in layers if name in int8]:
+            raise InputError(f"int8: expected some of the layers, each once and in their order, found {int8}")
+        return cls(
+            network=strict_json.text("network", values["network"]),
+            weights_sha256=strict_json.hexadecimal("weights_sha256", values["weights_sha256"]),
+            encoder_id=strict_json.hexadecimal("encoder_id", values["encoder_id"], 16),
+            method=method,
+            origin=_origin(values["origin"]),
+            layers={name: LayerRange.from_json(f"layers.{name}", plain, method) for name, plain in layers.items()},
+            int8=tuple(int8),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the file; one that stands there is replaced when the new one is whole.
+
+        Raises:
+            InputError: it can't be written.
+        """
+        with replacing_file(path) as part:
+            part.write_bytes(self.to_json().encode())
+
+    @classmethod
+    def load(cls, path: Path) -> Calibration:
+        """Read a file.
+
+        Raises:
+            InputError: it is missing, no JSON, or no sound calibration.
+        """
+        plain = strict_json.read_object(path, _AGAIN)
+        try:
+            return cls.from_json(plain)
+        except InputError as error:
+            raise InputError(f"{path}: {error}; {_AGAIN}") from error
+
+
+def inner_layers(layers: Sequence[str]) -> tuple[str, ...]:
+    """All but the first and the last layer of a network: these two see pixels, where a step of a code shows."""
+    return tuple(layers)[1:-1]
+
+
+def layer_names(network: Network) -> tuple[str, ...]:
+    """The 3x3 convolutions of a network, in the order they run: the layers that a calibration has.
+
+    The learnt colour convolution is none of them: export folds it away.
+    """
+    from adain_model.network import PaddedConv
+
+    parts = {"encoder": network.encoder, "decoder": network.decoder}
+    return tuple(
+        f"{part}.{name}"
+        for part, chain in parts.items()
+        for name, step in chain.named_steps()
+        if isinstance(step, PaddedConv)
+    )
+
+
+def _origin(plain: object) -> Origin:
+    values = strict_json.fields_of("origin", plain, _ORIGIN)
+    tools = strict_json.object_of("origin.tools", values["tools"])
+    percentile = strict_json.number("origin.percentile", values["percentile"])
+    if not 0 < percentile <= 100:
+        raise InputError(f"origin.percentile: expected a percentage over 0, found {percentile}")
+
+    def count(name: str, at_least: int) -> int:
+        return strict_json.whole(f"origin.{name}", values[name], at_least=at_least)
+
+    return Origin(
+        pairs=strict_json.hexadecimal("origin.pairs", values["pairs"]),
+        samples=count("samples", 1),
+        contents=count("contents", 1),
+        styles=count("styles", 0),
+        seed=count("seed", 0),
+        size=count("size", 1),
+        percentile=percentile,
+        tools={name: strict_json.text(f"origin.tools.{name}", tool) for name, tool in tools.items()},
+    )
