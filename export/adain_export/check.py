@@ -44,7 +44,7 @@ class Tolerance:
 
 # fp16: over 23 pairs of real pictures VGG-19 in half-precision torch is at worst 0.088 and 48.8 dB away, the pilot
 # student better (benchmarks/results/vgg19_parity.json); the limits leave room for other weights. int8: with all but the
-# first and last convolution in int8, mse ranges, the cases below had 35.0 dB, 0.17 and 0.062 at worst (lite and VGG-19).
+# first and last convolution in int8, mse ranges, the cases below had 35.0 dB, 0.17 and 0.062 at worst (lite, VGG-19).
 TOLERANCES: Mapping[str, Tolerance] = {
     "fp32": Tolerance(max_abs=1e-4, psnr=80.0, relative=1e-4),
     "fp16": Tolerance(max_abs=0.15, psnr=40.0, relative=2e-2),
