@@ -227,7 +227,7 @@ def test_a_verdict_holds_both_numbers_against_the_precision_and_passes_no_nan():
     assert verdict("fp16", 79.9, 1.1e-4) == ""
     assert verdict("fp32", float("nan"), 0)
     assert verdict("fp32", float("inf"), float("nan"))
-    assert verdict("int2", float("inf"), 0) == "no tolerance is set for int2, only for fp32, fp16"
+    assert verdict("int2", float("inf"), 0) == "no tolerance is set for int2, only for fp32, fp16, int8, int8-fp16"
 
 
 @pytest.mark.parametrize(
