@@ -1,11 +1,7 @@
-"""``adain-calib``: measure what int8 has to represent.
-
-A command is a function of the module that it belongs to; ``COMMANDS`` is where it gets its name.
-"""
+"""``adain-calib``: measure what int8 has to represent."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
 from adain_export.target import get_target
@@ -15,10 +11,8 @@ from adain_runtime.cli import console
 if TYPE_CHECKING:
     import typer
 
-COMMANDS: dict[str, tuple[str, str]] = {
-    "collect": ("collect_command", "collect_command"),
-}
-"""Each command's module, and the function in it."""
+COMMANDS = {"collect": "adain_calib.collect_command:collect_command"}
+"""Where each command lives."""
 
 EXAMPLES = console.examples(
     ("adain-calib collect --content photos --style paintings", "the student"),
@@ -26,7 +20,6 @@ EXAMPLES = console.examples(
     ("adain-calib collect ... --save-pairs pairs.json", "keep the pairs"),
     ("adain-calib collect ... --repeat pairs.json", "take them again"),
 )
-_ANYTHING = {"ignore_unknown_options": True, "allow_extra_args": True}
 _SUMMARY = "Calibrate a network for int8: on pairs of content and style, not on plain images."
 
 
@@ -37,19 +30,8 @@ def main() -> NoReturn:
 
 def make_app() -> typer.Typer:
     """The application; without torch or onnx, its commands name the line that installs them."""
-    app = console.new_app(_SUMMARY, epilog=EXAMPLES)
-    app.callback()(_options)
     here = bool(get_target("onnx").probe())
-    for name, (module, function) in COMMANDS.items():
-        if here:
-            app.command(name)(getattr(import_module(f"adain_calib.{module}"), function))
-        else:
-            app.command(name, context_settings=_ANYTHING)(_unavailable)
-    return app
-
-
-def _options(_version: console.Version = False) -> None:
-    pass
+    return console.command_app(COMMANDS, summary=_SUMMARY, epilog=EXAMPLES, unavailable=None if here else _unavailable)
 
 
 def _unavailable() -> None:

@@ -25,6 +25,7 @@ from adain_model import (
     weights_sha256,
 )
 from adain_runtime.errors import InputError
+from adain_runtime.files import sha256_file
 
 KEY = "adain_edge"
 
@@ -294,3 +295,8 @@ def test_a_long_list_of_missing_tensors_is_cut_short(saved):
     rewrite(saved, tensors=gone)
     with pytest.raises(InputError, match=r"encoder\.conv0\.bias, .* and \d+ more, not found"):
         load_network(saved)
+
+
+def test_the_model_card_names_the_weights_that_lie_beside_it():
+    path = embedded_checkpoint()
+    assert sha256_file(path) in path.with_name("README.md").read_text(encoding="utf-8")

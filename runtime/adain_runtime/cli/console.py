@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -27,6 +28,7 @@ DISTRIBUTION = "adain-edge"
 INTERRUPTED = 130  # 128 + SIGINT, what a shell gives an interrupted program
 READER_GONE = 141  # 128 + SIGPIPE
 TERMINATED = 143  # 128 + SIGTERM
+_ANYTHING = {"ignore_unknown_options": True, "allow_extra_args": True}
 BUG = 70  # EX_SOFTWARE of sysexits.h: neither a failed check (1) nor the caller's mistake (2)
 
 # Typer carries its own copy of click's exceptions from 0.26 on and click's before; this is their base in both.
@@ -65,6 +67,33 @@ def new_app(summary: str, *, epilog: str | None = None) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+
+
+def command_app(
+    commands: Mapping[str, str], *, summary: str, epilog: str, unavailable: Callable[[], None] | None
+) -> typer.Typer:
+    """An application whose commands live in modules that want heavy libraries.
+
+    Args:
+        commands: each command's ``module:function``.
+        summary: what the program is for.
+        epilog: under its help.
+        unavailable: where the libraries are not here, what every command does instead, whatever its arguments: it
+            raises, with the line that installs them. None where they are here.
+    """
+    app = new_app(summary, epilog=epilog)
+    app.callback()(_version_alone)
+    for name, place in commands.items():
+        if unavailable is None:
+            module, _, function = place.partition(":")
+            app.command(name)(getattr(import_module(module), function))
+        else:
+            app.command(name, context_settings=_ANYTHING)(unavailable)
+    return app
+
+
+def _version_alone(_version: Version = False) -> None:
+    pass
 
 
 def examples(*lines: tuple[str, str]) -> str:
