@@ -51,7 +51,7 @@ Devices = Annotated[int, typer.Option(help="Devices on each machine.")]
 Nodes = Annotated[int, typer.Option(help="Machines.")]
 Strategy = Annotated[str, typer.Option(help="auto, ddp, ...: Lightning Fabric's.")]
 PrecisionName = Annotated[str, typer.Option("--precision", help="32-true, bf16-mixed or 16-mixed.")]
-Compile = Annotated[bool, typer.Option("--compile", help="Send the network through torch.compile.")]
+Compile = Annotated[bool, typer.Option("--compile", help="Send the network and VGG-19 through torch.compile.")]
 LogEvery = Annotated[int, typer.Option(help="Steps between two lines of the log.")]
 SampleEvery = Annotated[int, typer.Option(help="Steps between two grids of samples; 0: at the end alone.")]
 

@@ -169,7 +169,7 @@ class Machine:
         strategy: ``auto``, ``ddp``...
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
         channels_last: whether maps lie in memory with the channels innermost.
-        compile: whether the trained network goes through torch.compile.
+        compile: whether the trained network, and VGG-19 where it measures, go through torch.compile.
         workers: threads that load data ahead; 0 loads it when it is needed.
         cache: whether the images are kept in memory.
         minutes: the run stops after so long, to be resumed; None lets it end.

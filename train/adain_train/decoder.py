@@ -42,6 +42,11 @@ class DecoderTask:
         """Pictures for the grids."""
         return self.data.samples
 
+    @property
+    def measure(self) -> Perceptual:
+        """The encoder, which is all that is frozen."""
+        return self.frozen
+
     def load(self, step: int, share: Share) -> dict[str, Tensor]:
         """Crops of a step: ``content`` and ``style``, [n, 3, crop, crop] uint8."""
         return self.data.load(share.of(self._positions(step)))

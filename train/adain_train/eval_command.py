@@ -14,10 +14,11 @@ import typer
 from adain_model import Encoder, Network
 from adain_model.checkpoint import embedded_checkpoint, encoder_id, load_checkpoint, load_network, weights_sha256
 from adain_runtime.cli import console
-from adain_runtime.errors import InputError, UnavailableError
+from adain_runtime.errors import InputError
 from adain_runtime.image import save_image
 from adain_train import plots, tables
 from adain_train.data import ImageSet
+from adain_train.devices import Device, chosen_device
 from adain_train.evaluate import Evaluation, choose_pairs, evaluate
 from adain_train.gatys import CONSTANT_STEPS, LEARNING_RATE, STYLE_WEIGHT, mean_curves
 from adain_train.losses import Perceptual, require_vgg19
@@ -45,13 +46,13 @@ def eval_command(
     steps: Annotated[
         str, typer.Option(metavar="N,N,...|none", help="Steps at which the optimisation is measured.")
     ] = "50,100,200,500",
-    device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
+    device: Device = "cpu",
     as_json: console.AsJson = False,
     verbose: console.Verbose = False,  # noqa: ARG001 its callback acts
 ) -> None:
     """Measure models on pairs of test images: losses, similarity, time, operations; plots and a contact sheet."""
     plots.require_matplotlib()
-    wanted, where = _steps(steps), _device(device)
+    wanted, where = _steps(steps), chosen_device(device)
     encoder, networks = _load(models or [], reference, where)
     make_folder(output)
     content_set, contents = read_squares(content, size)
@@ -105,14 +106,6 @@ def _steps(text: str) -> tuple[int, ...]:
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise InputError(f"--steps {text}: expected numbers of steps such as 50,100, or none")
     return tuple(sorted({int(part) for part in parts}))
-
-
-def _device(name: str) -> torch.device:
-    if name not in ("cpu", "cuda"):
-        raise InputError(f"--device {name}: there is cpu and cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UnavailableError("--device cuda: no CUDA device is here, or torch was installed without CUDA; use cpu")
-    return torch.device(name)
 
 
 def _load(models: Sequence[str], reference: Path, device: torch.device) -> tuple[Encoder, dict[str, Network]]:

@@ -73,6 +73,10 @@ class Task(Protocol):
         """The modules that only measure."""
 
     @property
+    def measure(self) -> nn.Module:
+        """The one of them that the losses call: ``--compile`` compiles it where it is."""
+
+    @property
     def sources(self) -> Mapping[str, str]:
         """Digests of what the training is made from: data, teacher."""
 
@@ -185,6 +189,8 @@ class Trainer:
         self._average = MovingAverage(self._raw, self.config.ema)
         optimizer = _OPTIMIZERS[self.config.optimizer](self._raw.parameters(), lr=self.config.lr)
         compiled: nn.Module = torch.compile(self._raw) if machine.compile else self._raw  # type: ignore[assignment]
+        if machine.compile:
+            task.measure.compile()  # type: ignore[no-untyped-call]
         self._model, self._optimizer = fabric.setup(compiled, optimizer)
         self.step, self._clock, self._sums = 0, Clock(), _Sums()
         folder.check_free(resume=resume)

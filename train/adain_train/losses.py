@@ -175,9 +175,14 @@ class Perceptual(nn.Module):
         """Stay as it is: the loss network is never trained."""
         return super().train(False)
 
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """As `taps`: what ``compile()`` compiles."""
+        return self.encoder.taps(image)
+
     def taps(self, image: Tensor) -> list[Tensor]:
         """relu1_1, relu2_1, relu3_1 and relu4_1 of an image [N, 3, H, W], RGB in [0, 1]; the last is the content."""
-        return self.encoder.taps(image)
+        found: list[Tensor] = self(image)
+        return found
 
     def summarize(self, taps: Sequence[Tensor], kind: StyleKind = "mean_std") -> list[Summary]:
         """What the style loss compares of taps, with the encoder's variance and eps."""

@@ -16,6 +16,7 @@ from adain_runtime.cli import console
 from adain_runtime.image import save_image
 from adain_train import plots
 from adain_train.data import Pixels
+from adain_train.devices import Device, chosen_device
 from adain_train.losses import require_vgg19
 from adain_train.norms_study import Curves, Kind, Settings, study
 from adain_train.results import command_line, make_folder, write_json
@@ -37,13 +38,15 @@ def norms_command(
     batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 4,
     styles: Annotated[int, typer.Option(min=1, help="Styles of conditional instance norm.")] = 3,
     seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
+    device: Device = "cpu",
     as_json: console.AsJson = False,
     verbose: console.Verbose = False,  # noqa: ARG001 its callback acts
 ) -> None:
     """Train one small network with batch, instance and conditional instance norm, and plot why AdaIN works."""
     plots.require_matplotlib()
     settings = Settings(size=size, iterations=iterations, batch=batch, styles=styles, seed=seed)
-    network = load_network(reference)
+    where = chosen_device(device)
+    network = load_network(reference).to(where)
     require_vgg19(network.encoder, reference)
     make_folder(output)
     content_set, contents = read_squares(content, _LARGER * size)
@@ -51,14 +54,15 @@ def norms_command(
     runs = len(get_args(Kind)) * len(get_args(Norm))
     with console.progress() as bar:
         task = bar.add_task("training", total=runs * iterations)
-        curves, rows = study(network, contents, targets, settings, advance=lambda: bar.advance(task))
+        inputs, painted = ([image.to(where) for image in images] for images in (contents, targets))
+        curves, rows = study(network, inputs, painted, settings, advance=lambda: bar.advance(task))
     last = {
         kind: {norm: {loss: found.last(loss) for loss in ("style", "content")} for norm, found in norms.items()}
         for kind, norms in curves.items()
     }
     result = {
         "command": command_line(),
-        "made_with": {"python": platform.python_version(), "torch": torch.__version__},
+        "made_with": {"python": platform.python_version(), "torch": torch.__version__, "device": device},
         "reference": {"file": reference.name, "encoder_id": encoder_id(network)},
         "data": {
             "content": {"folder": str(content), "images": len(contents), "sha256": content_set.digest},

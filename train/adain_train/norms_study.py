@@ -195,7 +195,7 @@ def study(
         summaries = [perceptual.summarize(perceptual.taps(style)) for style in learnt]
     kinds: dict[Kind, Sequence[Tensor]] = {
         "plain": contents,
-        "contrast-normalised": [to_tensor(equalised(to_pixels(image))) for image in contents],
+        "contrast-normalised": [to_tensor(equalised(to_pixels(image))).to(image.device) for image in contents],
         "already stylised": stylised(reference, contents, styles[settings.styles]),
     }
     curves: dict[Kind, dict[Norm, Curves]] = {}
@@ -203,14 +203,15 @@ def study(
     for kind, images in kinds.items():
         stacked = functional.interpolate(torch.cat(list(images)), settings.size, mode="area")
         with torch.no_grad():
-            features = torch.cat([perceptual.taps(few)[-1] for few in torch.split(stacked, 8)])
+            features = torch.cat([perceptual.taps(part)[-1] for part in torch.split(stacked, 8)])
         curves[kind], row = {}, [to_pixels(stacked[:1])]
         for norm in get_args(Norm):
             network, curves[kind][norm] = train(
                 norm, stacked, features, summaries, perceptual, settings, advance=advance
             )
             with torch.no_grad():  # in a batch, as it was trained: batch norm has no other statistics here
-                shown = network(stacked[: settings.batch], torch.zeros(len(stacked[: settings.batch])).long())
+                few = stacked[: settings.batch]
+                shown = network(few, torch.zeros(len(few), dtype=torch.long, device=few.device))
             row.append(to_pixels(shown[:1].clamp(0, 1)))
         rows.append(row)
     return curves, rows

@@ -142,7 +142,6 @@ class StudentTask:
         self._start = None if start is None else weights_sha256(start)
         if start is not None:
             self.model.network.load_state_dict(_beginning(start, config.spec, data).state_dict())
-        self._measure = Perceptual(teacher.encoder)
 
     @cached_property
     def sources(self) -> Mapping[str, str]:
@@ -154,6 +153,11 @@ class StudentTask:
     def samples(self) -> Samples:
         """Pictures for the grids."""
         return self.data.samples
+
+    @property
+    def measure(self) -> Perceptual:
+        """VGG-19."""
+        return self.targets.measure
 
     def load(self, step: int, share: Share) -> dict[str, Tensor]:
         """Crops of a step, and what is kept of their targets."""
@@ -176,11 +180,11 @@ class StudentTask:
             summed = summed + config.restore * losses["restore"]
         if targets.features is not None and targets.style is not None:
             kind = config.weights.style_kind
-            measured = self._measure.losses(styled, targets.features, targets.style, style_kind=kind)
+            measured = self.measure.losses(styled, targets.features, targets.style, style_kind=kind)
             if config.weights.tv:
                 measured["tv"] = total_variation(styled)
             if config.weights.identity and every:
-                measured |= self._measure.identity_losses(restored, originals)
+                measured |= self.measure.identity_losses(restored, originals)
             losses |= measured
             summed = summed + now.perceptual * total(measured, config.weights)
         return {**losses, "total": summed}

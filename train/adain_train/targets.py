@@ -63,6 +63,10 @@ class PairTargets:
 class Targets(Protocol):
     """Where targets come from."""
 
+    @property
+    def measure(self) -> Perceptual:
+        """VGG-19, which makes the targets and measures how far they are reached."""
+
     def load(self, positions: range, wanted: Wanted) -> dict[str, Tensor]:
         """``content`` and ``style`` [n, 3, crop, crop] uint8, and what is kept of their targets; on the CPU."""
 
@@ -83,7 +87,7 @@ class LiveTargets:
     """
 
     def __init__(self, teacher: Network, data: PairData, style_kind: StyleKind) -> None:
-        self._teacher, self._measure, self._data, self._kind = teacher, Perceptual(teacher.encoder), data, style_kind
+        self._teacher, self.measure, self._data, self._kind = teacher, Perceptual(teacher.encoder), data, style_kind
 
     def load(self, positions: range, wanted: Wanted) -> dict[str, Tensor]:  # noqa: ARG002 the crops are all there is
         """Fresh crops."""
@@ -94,14 +98,12 @@ class LiveTargets:
         """Run the teacher."""
         if not (wanted.image or wanted.features):
             return PairTargets()
-        taps = self._measure.taps(batch["style"])
-        target = _adain_target(
-            self._measure, self._measure.taps(batch["content"])[-1], self._measure.summarize(taps)[-1]
-        )
+        taps = self.measure.taps(batch["style"])
+        target = _adain_target(self.measure, self.measure.taps(batch["content"])[-1], self.measure.summarize(taps)[-1])
         return PairTargets(
             image=self._teacher.decoder(target).clamp(0, 1) if wanted.image else None,
             features=target if wanted.features else None,
-            style=self._measure.summarize(taps, self._kind) if wanted.features else None,
+            style=self.measure.summarize(taps, self._kind) if wanted.features else None,
         )
 
     def describe(self, positions: range, wanted: Wanted) -> str:  # noqa: ARG002 as in load
@@ -120,7 +122,7 @@ class KeptTargets:
     """
 
     def __init__(self, folder: Path, config: StudentConfig, teacher: Network, data: PairData) -> None:
-        self._config, self._data, self._measure = config, data, Perceptual(teacher.encoder)
+        self._config, self._data, self.measure = config, data, Perceptual(teacher.encoder)
         self._widths = [stage[0] for stage in teacher.spec.encoder]
         try:
             self._arrays: dict[str, NDArray[Any]] = {
@@ -150,7 +152,7 @@ class KeptTargets:
         for both in torch.split(batch["summaries"], [2 * width for width in self._widths], dim=1):
             mean, std = both[..., None, None].chunk(2, dim=1)
             style.append((mean, std))
-        target = _adain_target(self._measure, batch["features"].float(), style[-1])
+        target = _adain_target(self.measure, batch["features"].float(), style[-1])
         return PairTargets(image=batch.get("image"), features=target, style=style)
 
     def describe(self, positions: range, wanted: Wanted) -> str:
