@@ -120,6 +120,33 @@ def test_framings_that_have_no_room_are_refused(sizes):
         Framing(*sizes)
 
 
+def jittered(folder, jitter):
+    framing = Framing(crop=16, shorter_min=16, shorter_max=24, jitter=jitter)
+    return Stream(check_folder(folder, framing), seed=5, key=0)
+
+
+def test_jitter_changes_colours_and_no_shapes(folder):
+    plain, strayed = (jittered(folder, jitter).crops(range(8)) for jitter in (0.0, 0.3))
+    assert np.array_equal(strayed, jittered(folder, 0.3).crops(range(8)))
+    for before, after in zip(plain, strayed, strict=True):
+        assert np.abs(before.astype(int) - after).mean() > 3
+        light = [crop.astype(float).mean(axis=0).ravel() for crop in (before, after)]
+        assert np.corrcoef(*light)[0, 1] > 0.85  # less than 1, since what leaves 0 to 255 is cut
+
+
+def test_jitter_leaves_grey_grey(tmp_path):
+    grey = noise(24, 24)[..., :1].repeat(3, axis=2)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    for crop in jittered(tmp_path, 0.8).crops(range(6)):
+        assert np.ptp(crop.astype(int), axis=0).max() <= 1
+
+
+@pytest.mark.parametrize("jitter", [-0.1, 1.1, float("nan")])
+def test_colours_can_not_stray_further_than_all_the_way(jitter):
+    with pytest.raises(InputError, match="0 to 1"):
+        Framing(jitter=jitter)
+
+
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_prefetched_batches_come_in_order_whatever_the_workers(workers):
     assert list(prefetch(lambda step: step * step, range(3, 40), workers=workers)) == [n * n for n in range(3, 40)]

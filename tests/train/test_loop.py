@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -142,6 +143,18 @@ def test_a_damaged_checkpoint_is_named_and_kept(make_task, machine, tmp_path, da
         trainer(make_task(), machine, tmp_path, resume=True)
     assert str(path) in one_line(error)
     assert path.exists()
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own tracing
+def test_a_compiled_run_takes_the_same_steps(make_task, machine, tmp_path, monkeypatch):
+    """Traced as ever, but without the minute that generating code takes."""
+    trainer(make_task(), machine, tmp_path / "plain").run()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    made = trainer(make_task(), replace(machine, compile=True), tmp_path / "compiled")
+    assert made.task.measure._compiled_call_impl is not None
+    made.run()
+    plain, compiled = (journal(tmp_path / name)[-1] for name in ("plain", "compiled"))
+    assert compiled["total"] == pytest.approx(plain["total"], rel=1e-4)
 
 
 class Spoiled:

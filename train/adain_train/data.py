@@ -43,16 +43,22 @@ class Framing:
         shorter_max: ...and at most this; never larger than the source, unless the crop itself is. The paper
             has 512 for both, and crops of 256.
         flip: whether half of the crops are mirrored.
+        jitter: how far a crop's colours stray, 0 to 1: hues turn by up to this share of half a turn, saturation,
+            contrast and brightness grow or shrink by up to this share. A small network that only ever saw a few
+            thousand pictures learns their palettes instead of painting any.
     """
 
     crop: int = 256
     shorter_min: int = 512
     shorter_max: int = 512
     flip: bool = True
+    jitter: float = 0.0
 
     def __post_init__(self) -> None:
         if self.crop < 1:
             raise InputError(f"crops of {self.crop} pixels can't be cut; give 16 or more")
+        if not 0 <= self.jitter <= 1:
+            raise InputError(f"colours that stray by {self.jitter} are none; give 0 to 1")
         if not self.crop <= self.shorter_min <= self.shorter_max:
             found = f"{self.shorter_min} to {self.shorter_max}"
             raise InputError(f"a shorter side of {found} has no room for crops of {self.crop}; let it rise from there")
@@ -239,7 +245,22 @@ def _cut(image: Pixels, framing: Framing, rng: np.random.Generator) -> Pixels:
         cut = image[top : top + crop, left : left + crop]
     else:
         cut = _resampled(image, (left, top), crop, smallest / shorter)
-    return cut[:, ::-1] if mirrored else cut
+    cut = cut[:, ::-1] if mirrored else cut
+    return _recoloured(cut, framing.jitter, rng) if framing.jitter else cut
+
+
+def _recoloured(pixels: Pixels, jitter: float, rng: np.random.Generator) -> Pixels:
+    """Turn the hues about the grey axis, then change saturation, contrast and brightness, as one affine map."""
+    turn, saturation, contrast, brightness = rng.uniform(-jitter, jitter, size=4)
+    cosine, sine = np.cos(np.pi * turn), np.sin(np.pi * turn)
+    grey = np.full((3, 3), 1 / 3)
+    across = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
+    turned = grey + (1 + saturation) * (cosine * (np.eye(3) - grey) + sine * across)
+    values = pixels.astype(np.float32)
+    middle = values.mean(axis=(0, 1))
+    gain = ((1 + contrast) * turned).astype(np.float32)
+    made = (values - middle) @ gain.T + (1 + brightness) * (turned @ middle).astype(np.float32)
+    return np.rint(made).clip(0, 255).astype(np.uint8)
 
 
 def _resampled(image: Pixels, corner: tuple[int, int], crop: int, scale: float) -> Pixels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 Ending = Literal["done", "time", "signal"]
 _OPTIMIZERS: Mapping[Algorithm, Callable[..., torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "muon": Muon}
+_NORM = "the gradient's norm"
 _INSTALL = "pip install torch lightning-fabric tensorboard"
 
 
@@ -239,33 +241,37 @@ class Trainer:
         """
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self.config, step)
-        found = self.gradients(step, batch)
+        losses = self.gradients(step, batch)
+        scaled = self.machine.precision == "16-mixed"  # whose scaler skips a step that overflows, and goes on
         if self.config.clip:
             norm = self.fabric.clip_gradients(
                 self._model, self._optimizer, max_norm=self.config.clip, error_if_nonfinite=False
             )
-            scaled = self.machine.precision == "16-mixed"  # whose scaler skips a step that overflows, and goes on
-            if norm is not None and not scaled and not norm.isfinite():
-                raise self._not_finite(step, "the gradient's norm")
+            if norm is not None and not scaled:
+                losses[_NORM] = norm.detach()
         self._optimizer.step()
         self._optimizer.zero_grad()
         self._average.update(self._raw, step)
-        return found
+        return self._read(step, losses)
 
-    def gradients(self, step: int, batch: dict[str, Tensor]) -> dict[str, float]:
-        """Leave a step's gradients, averaged over the processes, in the model.
-
-        Raises:
-            QualityError: a loss is not finite.
-        """
+    def gradients(self, step: int, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Leave a step's gradients, averaged over the processes, in the model; returns the losses, on the device."""
         here = {name: self._moved(tensor) for name, tensor in batch.items()}
         with self.fabric.autocast():
             losses = self.task.losses(self._model, here, step)
-        values = torch.stack([value.detach().float() for value in losses.values()])
-        found = dict(zip(losses, values.tolist(), strict=True))
-        if not values.isfinite().all():
-            raise self._not_finite(step, ", ".join(f"{name} {value:.4g}" for name, value in found.items()))
         self.fabric.backward(losses["total"])
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _read(self, step: int, losses: dict[str, Tensor]) -> dict[str, float]:
+        """A step's losses as numbers. The device is waited for here alone, when all of the step is on its way.
+
+        A step that is not finite has spoilt the weights in memory by then; the checkpoint is what is kept.
+        """
+        values = torch.stack([value.float() for value in losses.values()]).tolist()
+        found = dict(zip(losses, values, strict=True))
+        if not all(math.isfinite(value) for value in values):
+            raise self._not_finite(step, ", ".join(f"{name} {value:.4g}" for name, value in found.items()))
+        found.pop(_NORM, None)
         return found
 
     def save(self) -> None:

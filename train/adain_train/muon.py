@@ -9,7 +9,7 @@ seen as matrices of outputs by inputs and taps, have this one. Biases have Adam.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, overload
+from typing import overload
 
 import torch
 from torch import Tensor, nn
@@ -30,9 +30,9 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     found: Tensor = wide / wide.norm().clamp_min(1e-30)
     a, b, c = _COEFFICIENTS
-    for _ in range(_ITERATIONS):
+    for _ in range(_ITERATIONS):  # three calls each: on a GPU, small products cost their launch
         square = found @ found.T
-        found = a * found + (b * square + c * square @ square) @ found
+        found = torch.addmm(found, torch.addmm(square, square, square, beta=b, alpha=c), found, beta=a)
     return found if wide is matrix else found.T
 
 
@@ -61,31 +61,47 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    move = _matrix_step if parameter.dim() >= 2 else _vector_step
-                    parameter.sub_(move(parameter.grad.float(), self.state[parameter]), alpha=group["lr"])
+            moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+            self._turn_matrices([parameter for parameter in moved if parameter.dim() >= 2], group["lr"])
+            self._move_vectors([parameter for parameter in moved if parameter.dim() < 2], group["lr"])
         return loss
 
+    def _turn_matrices(self, parameters: list[nn.Parameter], lr: float) -> None:
+        if not parameters:
+            return
+        gradients = [_gradient(parameter) for parameter in parameters]
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            if not self.state[parameter]:
+                self.state[parameter]["momentum"] = torch.zeros_like(gradient)
+        momenta = [self.state[parameter]["momentum"] for parameter in parameters]
+        torch._foreach_lerp_(momenta, gradients, 1 - _MOMENTUM)
+        ahead = torch._foreach_lerp(gradients, momenta, _MOMENTUM)  # Nesterov's
+        for parameter, direction in zip(parameters, ahead, strict=True):
+            matrix = direction.reshape(len(direction), -1)
+            size: float = _RMS * max(matrix.shape) ** 0.5
+            parameter.sub_(orthogonalised(matrix).reshape(parameter.shape), alpha=lr * size)
 
-def _matrix_step(gradient: Tensor, state: dict[str, Any]) -> Tensor:
-    if not state:
-        state["momentum"] = torch.zeros_like(gradient)
-    momentum: Tensor = state["momentum"]
-    momentum.lerp_(gradient, 1 - _MOMENTUM)
-    ahead = gradient.lerp(momentum, _MOMENTUM)  # Nesterov's
-    matrix = ahead.reshape(len(ahead), -1)
-    size: float = _RMS * max(matrix.shape) ** 0.5
-    return orthogonalised(matrix).reshape(gradient.shape) * size
+    def _move_vectors(self, parameters: list[nn.Parameter], lr: float) -> None:
+        if not parameters:
+            return
+        gradients = [_gradient(parameter) for parameter in parameters]
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            state = self.state[parameter]
+            if not state:
+                state |= {"step": 0, "mean": torch.zeros_like(gradient), "square": torch.zeros_like(gradient)}
+            state["step"] += 1
+        states = [self.state[parameter] for parameter in parameters]
+        means, squares = ([state[name] for state in states] for name in ("mean", "square"))
+        first, second = _ADAM_BETAS
+        torch._foreach_lerp_(means, gradients, 1 - first)
+        torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1 - second)
+        roots = torch._foreach_sqrt(torch._foreach_div(squares, [1 - second ** state["step"] for state in states]))
+        torch._foreach_add_(roots, _ADAM_EPS)
+        steps = torch._foreach_div(means, [1 - first ** state["step"] for state in states])
+        torch._foreach_addcdiv_(parameters, steps, roots, value=-lr)
 
 
-def _vector_step(gradient: Tensor, state: dict[str, Any]) -> Tensor:
-    if not state:
-        state |= {"step": 0, "mean": torch.zeros_like(gradient), "square": torch.zeros_like(gradient)}
-    state["step"] += 1
-    first, second = _ADAM_BETAS
-    state["mean"].lerp_(gradient, 1 - first)
-    state["square"].lerp_(gradient.square(), 1 - second)
-    mean: Tensor = state["mean"] / (1 - first ** state["step"])
-    square: Tensor = state["square"] / (1 - second ** state["step"])
-    return mean / (square.sqrt() + _ADAM_EPS)
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    gradient = parameter.grad
+    assert gradient is not None  # noqa: S101 step() has chosen those that have one
+    return gradient.float()
