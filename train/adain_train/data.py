@@ -260,7 +260,8 @@ def _recoloured(pixels: Pixels, jitter: float, rng: np.random.Generator) -> Pixe
     middle = values.mean(axis=(0, 1))
     gain = ((1 + contrast) * turned).astype(np.float32)
     made = (values - middle) @ gain.T + (1 + brightness) * (turned @ middle).astype(np.float32)
-    return np.rint(made).clip(0, 255).astype(np.uint8)
+    recoloured: Pixels = np.rint(made).clip(0, 255).astype(np.uint8)
+    return recoloured
 
 
 def _resampled(image: Pixels, corner: tuple[int, int], crop: int, scale: float) -> Pixels:

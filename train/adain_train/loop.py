@@ -192,7 +192,7 @@ class Trainer:
         optimizer = _OPTIMIZERS[self.config.optimizer](self._raw.parameters(), lr=self.config.lr)
         compiled: nn.Module = torch.compile(self._raw) if machine.compile else self._raw  # type: ignore[assignment]
         if machine.compile:
-            task.measure.compile()  # type: ignore[no-untyped-call]
+            task.measure.compile()
         self._model, self._optimizer = fabric.setup(compiled, optimizer)
         self.step, self._clock, self._sums = 0, Clock(), _Sums()
         folder.check_free(resume=resume)

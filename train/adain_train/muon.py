@@ -61,12 +61,12 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+            moved: list[Tensor] = [parameter for parameter in group["params"] if parameter.grad is not None]
             self._turn_matrices([parameter for parameter in moved if parameter.dim() >= 2], group["lr"])
             self._move_vectors([parameter for parameter in moved if parameter.dim() < 2], group["lr"])
         return loss
 
-    def _turn_matrices(self, parameters: list[nn.Parameter], lr: float) -> None:
+    def _turn_matrices(self, parameters: list[Tensor], lr: float) -> None:
         if not parameters:
             return
         gradients = [_gradient(parameter) for parameter in parameters]
@@ -81,7 +81,7 @@ class Muon(torch.optim.Optimizer):
             size: float = _RMS * max(matrix.shape) ** 0.5
             parameter.sub_(orthogonalised(matrix).reshape(parameter.shape), alpha=lr * size)
 
-    def _move_vectors(self, parameters: list[nn.Parameter], lr: float) -> None:
+    def _move_vectors(self, parameters: list[Tensor], lr: float) -> None:
         if not parameters:
             return
         gradients = [_gradient(parameter) for parameter in parameters]
@@ -101,7 +101,7 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_addcdiv_(parameters, steps, roots, value=-lr)
 
 
-def _gradient(parameter: nn.Parameter) -> Tensor:
+def _gradient(parameter: Tensor) -> Tensor:
     gradient = parameter.grad
     assert gradient is not None  # noqa: S101 step() has chosen those that have one
     return gradient.float()
