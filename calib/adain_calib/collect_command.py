@@ -14,6 +14,7 @@ from adain_calib.histogram import Histogram
 from adain_calib.images import ImageFolder, find_again, open_folder
 from adain_calib.pairs import RECOMMENDED, Pairs, draw_pairs, plain_pairs, style_uses
 from adain_calib.ranges import PERCENTILE, check_percentile, clipped_share
+from adain_calib.tested import check_json_path
 from adain_export.calibration import Calibration
 from adain_export.layer_range import METHODS, method_named
 from adain_model.checkpoint import embedded_checkpoint, load_network
@@ -89,7 +90,7 @@ def collect_command(
     else:
         _refuse_with_repeat(pairs=pairs, size=size, seed=seed, plain=plain or None, save_pairs=save_pairs)
         chosen, contents, styles = _repeated(repeat, content, style)
-    notes = [*_twin_notes(contents, styles), *chosen.warnings()]
+    notes = [*contents.notes(), *(styles.notes() if styles else []), *chosen.warnings()]
     for note in notes:
         console.say(f"note: {note}")
     if save_pairs is not None:
@@ -163,24 +164,11 @@ def _folder(kind: str, given: Path | None, other: Path | None) -> Path:
     return examples
 
 
-def _twin_notes(contents: ImageFolder, styles: ImageFolder | None) -> list[str]:
-    folders = [contents] if styles is None else [contents, styles]
-    return [
-        f"{folder.folder}: {len(folder.twins)} left out that are there twice ({', '.join(folder.twins[:3])})"
-        for folder in folders
-        if folder.twins
-    ]
-
-
 def _check_outputs(output: Path, save_pairs: Path | None) -> None:
     """Refuse what can't be written, or is surely not meant, before the work is done."""
-    for option, path in (("-o", output), ("--save-pairs", save_pairs)):
-        if path is None:
-            continue
-        if path.suffix != ".json" or path.is_dir():
-            raise InputError(f"{option} {path}: a JSON file is written; name it {path.stem or 'calibration'}.json")
-        if not path.parent.is_dir():
-            raise InputError(f"{option} {path}: no folder {path.parent}; make it, or choose another")
+    check_json_path("-o", output)
+    if save_pairs is not None:
+        check_json_path("--save-pairs", save_pairs)
     if save_pairs is not None and save_pairs.resolve() == output.resolve():
         raise InputError(f"--save-pairs {save_pairs}: that is where the calibration goes; choose another")
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from adain_export import strict_json
 from adain_export.layer_range import LayerRange, Method, method_named
+from adain_export.searched import Searched
 from adain_runtime.errors import InputError
 from adain_runtime.files import replacing_file
 
@@ -22,8 +23,11 @@ if TYPE_CHECKING:  # torch is wanted by `check` alone
     from adain_model.network import Network
 
 SCHEMA_VERSION = 1
-_FIELDS = ("schema_version", "network", "weights_sha256", "encoder_id", "method", "origin", "int8", "layers")
-_ORIGIN = ("pairs", "samples", "contents", "styles", "seed", "size", "percentile", "tools")
+_FIELDS = ("schema_version", "network", "weights_sha256", "encoder_id", "method", "int8", "search", "layers", "origin")
+_ORIGIN = ("pairs", "samples", "contents", "styles", "seed", "size", "percentile", "tools", "images")
+IMAGE_DIGITS = 16
+"""Of an image's SHA-256: so many tell images apart."""
+
 _AGAIN = "collect it again: adain-calib collect CHECKPOINT"
 
 
@@ -40,6 +44,7 @@ class Origin:
         size: pixels of an image's shorter side.
         percentile: of the method of that name, in percent.
         tools: name to version of what the ranges depend on.
+        images: the first digits of the SHA-256 of every image in the list, sorted: what no test may use.
     """
 
     pairs: str
@@ -50,6 +55,11 @@ class Origin:
     size: int
     percentile: float
     tools: Mapping[str, str]
+    images: tuple[str, ...]
+
+    def saw(self, sha256: str) -> bool:
+        """Whether an image of this digest was calibrated on."""
+        return sha256[:IMAGE_DIGITS] in self.images
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,7 @@ class Calibration:
         layers: layer name, such as ``decoder.conv3_4``, to what enters it; every 3x3 convolution of the network, in
             the order they run.
         int8: the layers that are to compute in int8, in the same order; the others stay float.
+        search: how these were found; None where nobody searched.
     """
 
     network: str
@@ -74,6 +85,7 @@ class Calibration:
     origin: Origin
     layers: Mapping[str, LayerRange]
     int8: tuple[str, ...]
+    search: Searched | None = None
 
     @property
     def digest(self) -> str:
@@ -89,8 +101,8 @@ class Calibration:
         return {name: layer.scale(method or self.method) for name, layer in self.layers.items()}
 
     def with_method(self, method: Method) -> Calibration:
-        """The same with another method's ranges as its own."""
-        return replace(self, method=method)
+        """The same with another method's ranges as its own; what a search found with the old ones is forgotten."""
+        return self if method == self.method else replace(self, method=method, search=None)
 
     def check(self, network: Network) -> None:
         """Refuse a calibration that was made for another checkpoint.
@@ -119,6 +131,12 @@ class Calibration:
             raise InputError(f"the calibration has {', '.join(unknown[:3])}, and {name} has no such layer; {_AGAIN}")
         if missing := [layer for layer in wanted if layer not in self.layers]:
             raise InputError(f"the calibration has no {', '.join(missing[:3])}, a layer of {name}; {_AGAIN}")
+        share = int8_macs(network, self.int8)
+        if self.search is not None and self.search.int8_macs != share:
+            raise InputError(
+                f"the calibration's search put {self.search.int8_macs:.2%} of the multiply-accumulates in int8, and "
+                f"its list has {share:.2%}: where the list was changed by hand, set search to null"
+            )
 
     def to_json(self) -> str:
         """The calibration as JSON text, byte for byte the same for equal calibrations."""
@@ -129,9 +147,10 @@ class Calibration:
             "weights_sha256": self.weights_sha256,
             "encoder_id": self.encoder_id,
             "method": self.method,
-            "origin": origin,
             "int8": list(self.int8),
+            "search": None if self.search is None else self.search.to_json(),
             "layers": {name: layer.to_json(self.method) for name, layer in self.layers.items()},
+            "origin": origin,
         }
         return json.dumps(plain, indent=2, allow_nan=False) + "\n"
 
@@ -162,6 +181,7 @@ class Calibration:
             origin=_origin(values["origin"]),
             layers={name: LayerRange.from_json(f"layers.{name}", plain, method) for name, plain in layers.items()},
             int8=tuple(int8),
+            search=None if values["search"] is None else Searched.from_json("search", values["search"]),
         )
 
     def save(self, path: Path) -> None:
@@ -192,6 +212,14 @@ def inner_layers(layers: Sequence[str]) -> tuple[str, ...]:
     return tuple(layers)[1:-1]
 
 
+def int8_macs(network: Network, layers: Sequence[str]) -> float:
+    """The share of a network's multiply-accumulates that layers have, 0 to 1, to six digits."""
+    from adain_model.cost import mac_shares
+
+    shares = mac_shares(network)
+    return round(sum(shares[layer] for layer in layers), 6)
+
+
 def layer_names(network: Network) -> tuple[str, ...]:
     """The 3x3 convolutions of a network, in the order they run: the layers that a calibration has.
 
@@ -215,6 +243,13 @@ def _origin(plain: object) -> Origin:
     if not 0 < percentile <= 100:
         raise InputError(f"origin.percentile: expected a percentage over 0, found {percentile}")
 
+    images = [
+        strict_json.hexadecimal("origin.images", image, IMAGE_DIGITS)
+        for image in strict_json.list_of("origin.images", values["images"])
+    ]
+    if not images or images != sorted(set(images)):
+        raise InputError("origin.images: expected one or more, sorted, each once")
+
     def count(name: str, at_least: int) -> int:
         return strict_json.whole(f"origin.{name}", values[name], at_least=at_least)
 
@@ -227,4 +262,5 @@ def _origin(plain: object) -> Origin:
         size=count("size", 1),
         percentile=percentile,
         tools={name: strict_json.text(f"origin.tools.{name}", tool) for name, tool in tools.items()},
+        images=tuple(images),
     )

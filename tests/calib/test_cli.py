@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 
 import pytest
 
-from adain_calib import cli, collect_command, ranges
+from adain_calib import collect_command, ranges
 from adain_export.calibration import Calibration
 from adain_export.target import get_target
-from adain_model.checkpoint import save_network
 from adain_runtime.backend import Probe
 from pictures import save_picture
 
@@ -19,27 +17,6 @@ from pictures import save_picture
 @pytest.fixture(autouse=True)
 def quick_entropy(monkeypatch):
     monkeypatch.setattr(ranges, "_ENTROPY_BINS", 256)  # a tenth of a second a layer
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run ``adain-calib`` in this process: exit code, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["adain-calib", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return run
-
-
-@pytest.fixture
-def checkpoint(strided, tmp_path):
-    path = tmp_path / "small.safetensors"
-    save_network(strided, path)
-    return path
 
 
 @pytest.fixture
