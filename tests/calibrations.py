@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from adain_export.calibration import Calibration, Origin, inner_layers, layer_names
+from adain_export.calibration import Calibration, inner_layers, layer_names
 from adain_export.layer_range import METHODS, LayerRange, as_float32
+from adain_export.origin import Origin
 from adain_model import Network
 from adain_model.checkpoint import encoder_id, weights_sha256
 

@@ -16,10 +16,12 @@ from adain_calib.pairs import Pairs, Sample
 from adain_calib.ranges import PERCENTILE, ranges_of
 from adain_calib.stylise import Floats, decoder_feeds, style_of
 from adain_export import rewrites
-from adain_export.calibration import IMAGE_DIGITS, Calibration, Origin, inner_layers, layer_names
+from adain_export.calibration import Calibration, inner_layers, layer_names
 from adain_export.conv_nodes import conv_layers, entering
+from adain_export.improvements import Improvements
 from adain_export.layer_range import LayerRange, Method, as_float32
 from adain_export.onnx_model import part_model
+from adain_export.origin import IMAGE_DIGITS, Origin
 from adain_model.checkpoint import encoder_id, weights_sha256
 from adain_model.network import Network
 from adain_runtime.parts import part_interface
@@ -146,6 +148,7 @@ def calibration_of(
     *,
     method: Method = "mse",
     percentile: float = PERCENTILE,
+    improvements: Improvements | None = None,
     advance: Callable[[], object] = lambda: None,
 ) -> Calibration:
     """The calibration of a network from what was collected.
@@ -156,6 +159,7 @@ def calibration_of(
         histograms: of every layer.
         method: whose ranges are the calibration's own.
         percentile: of the method of that name, in percent.
+        improvements: that the network had when the histograms were collected; None for none.
         advance: called after each layer, for a progress bar.
 
     Raises:
@@ -190,6 +194,7 @@ def calibration_of(
         origin,
         layers,
         inner_layers(tuple(layers)),
+        improvements=improvements or Improvements(),
     )
 
 

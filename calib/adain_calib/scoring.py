@@ -95,14 +95,22 @@ class HeldOut:
 
 
 def held_out(
-    calibration: Calibration, content: Path, style: Path, *, pairs: int, seed: int, alpha_range: tuple[float, float]
+    content: Path,
+    style: Path,
+    *,
+    saw: Callable[[str], bool],
+    size: int,
+    pairs: int,
+    seed: int,
+    alpha_range: tuple[float, float],
 ) -> HeldOut:
-    """Pairs from two folders, none of whose images the calibration saw, at the calibration's image size.
+    """Pairs from two folders, none of whose images a calibration saw.
 
     Args:
-        calibration: knows its images by their bytes; a copy saved anew is another image to it.
         content: folder of contents.
         style: folder of styles.
+        saw: whether the calibration saw the image of a digest; a copy saved anew is another image to it.
+        size: pixels that an image's shorter side is reduced to, as for the calibration.
         pairs: how many to draw; one that was drawn twice counts once.
         seed: of the draw.
         alpha_range: of the network's spec.
@@ -112,17 +120,16 @@ def held_out(
             or is too small.
     """
     folders = [
-        open_folder(folder, most=most, seed=seed, known=calibration.origin.saw)
+        open_folder(folder, most=most, seed=seed, known=saw)
         for folder, most in ((content, max(1, pairs)), (style, max(1, style_uses(pairs))))
     ]
     for folder in folders:
         if not folder.files:
             raise InputError(
                 f"{folder.folder}: all {len(folder.known)} images of it were calibrated on, and would flatter the "
-                "result; give a folder of others"
+                "result; give a folder that holds others"
             )
     contents, styles = folders
-    size = calibration.origin.size
     drawn = draw_pairs(contents.files, styles.files, pairs, seed=seed, size=size, alpha_range=alpha_range)
     return HeldOut(replace(drawn, samples=tuple(dict.fromkeys(drawn.samples))), contents, styles)
 
@@ -191,7 +198,7 @@ class Simulator:
 
     def __init__(self, network: Network, calibration: Calibration, judge: Judge) -> None:
         self._judge = judge
-        self._simulated = SimulatedNetwork(network, calibration.scales())
+        self._simulated = SimulatedNetwork(network, calibration)
         self._scores: dict[frozenset[str], Scores] = {}
         self._encoded: tuple[frozenset[str], Encoded] | None = None
         self._float: Encoded | None = None

@@ -105,7 +105,8 @@ def prepare(
     made.check(network)
     if method is not None:
         made = made.with_method(method_named("--method", method))
-    held = held_out(made, content, style, pairs=pairs, seed=seed, alpha_range=network.spec.alpha_range)
+    origin, alphas = made.origin, network.spec.alpha_range
+    held = held_out(content, style, saw=origin.saw, size=origin.size, pairs=pairs, seed=seed, alpha_range=alphas)
     notes = held.notes()
     for note in notes:
         console.say(f"note: {note}")

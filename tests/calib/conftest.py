@@ -74,8 +74,8 @@ def held(calibration, network, tmp_path_factory):
         (root / kind).mkdir()
         for number in range(PICTURES):
             save_picture(root / kind / f"other{number}.png", 70 + 9 * number, 64, seed + number)
-    range_ = network.spec.alpha_range
-    return held_out(calibration, root / "content", root / "style", pairs=4, seed=0, alpha_range=range_)
+    drawn = {"pairs": 4, "seed": 0, "alpha_range": network.spec.alpha_range}
+    return held_out(root / "content", root / "style", saw=calibration.origin.saw, size=64, **drawn)
 
 
 @pytest.fixture

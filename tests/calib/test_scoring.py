@@ -24,7 +24,8 @@ def others(tmp_path):
 
 
 def drawn(calibration, others, pairs=6):
-    return held_out(calibration, *others, pairs=pairs, seed=0, alpha_range=(0.0, 1.0))
+    origin = calibration.origin
+    return held_out(*others, saw=origin.saw, size=origin.size, pairs=pairs, seed=0, alpha_range=(0.0, 1.0))
 
 
 def test_an_image_that_was_calibrated_on_is_left_out_and_said_in_either_role(calibration, others, pictures):
@@ -41,10 +42,6 @@ def test_an_image_that_was_calibrated_on_is_left_out_and_said_in_either_role(cal
 def test_a_folder_that_the_calibration_knows_wholly_is_refused(calibration, others, pictures):
     with pytest.raises(InputError, match=r"content: all 3 images of it were calibrated on"):
         drawn(calibration, (pictures / "content", others[1]))
-
-
-def test_the_images_are_taken_at_the_calibrations_size(calibration, others):
-    assert drawn(calibration, others).pairs.size == calibration.origin.size
 
 
 def test_one_image_of_each_is_tested_on_once_an_alpha_and_said(calibration, others):
@@ -92,7 +89,7 @@ def test_what_is_kept_of_earlier_sets_changes_no_score(network, calibration, hel
     score = Simulator(network, calibration, judge)
     encoder, decoder = calibration.int8[0], calibration.int8[-1]
     for layers in [(decoder,), (encoder,), (encoder, decoder), (), (decoder,), calibration.int8]:
-        fresh = SimulatedNetwork(network, calibration.scales())
+        fresh = SimulatedNetwork(network, calibration)
         fresh.switch(layers)
         assert score(layers) == judge.score(fresh.run)
     assert score.runs == 5

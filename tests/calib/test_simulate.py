@@ -20,7 +20,7 @@ from adain_runtime.metrics import psnr
 
 @pytest.fixture(scope="module")
 def simulated(network, calibration):
-    return SimulatedNetwork(network, calibration.scales())
+    return SimulatedNetwork(network, calibration)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_a_switched_layer_can_be_switched_back(network, simulated):
 def test_the_network_itself_is_left_as_it_was(network, calibration):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     steps = list(network.decoder.steps)
-    SimulatedNetwork(network, calibration.scales()).switch(calibration.int8)
+    SimulatedNetwork(network, calibration).switch(calibration.int8)
     assert list(network.decoder.steps) == steps
     assert all(value.equal(before[name]) for name, value in network.state_dict().items())
 

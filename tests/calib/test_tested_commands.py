@@ -85,8 +85,8 @@ def held_scores(strided, pictures):
     class Held:
         def __init__(self):
             folders = (pictures / "content", pictures / "style")
-            made = calibrated(strided)
-            held = scoring.held_out(made, *folders, pairs=3, seed=0, alpha_range=strided.spec.alpha_range)
+            origin, drawn = calibrated(strided).origin, {"pairs": 3, "seed": 0, "alpha_range": (0.0, 1.0)}
+            held = scoring.held_out(*folders, saw=origin.saw, size=origin.size, **drawn)
             self.judge = scoring.Judge(strided, held)
 
         def __call__(self, made):
