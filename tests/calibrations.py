@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from adain_export.calibration import Calibration, Origin, inner_layers, layer_names
+from adain_export.calibration import Calibration, inner_layers, layer_names
 from adain_export.layer_range import METHODS, LayerRange, as_float32
+from adain_export.origin import Origin
 from adain_model import Network
 from adain_model.checkpoint import encoder_id, weights_sha256
 
 SHA = "0123456789abcdef" * 4
-ORIGIN = Origin(SHA, 128, 9, 7, 0, 256, 99.99, {"adain-edge": "0.1.0", "numpy": "2.0"})
+ORIGIN = Origin(SHA, 128, 9, 7, 0, 256, 99.99, {"adain-edge": "0.1.0", "numpy": "2.0"}, (SHA[:16],))
 
 
 def calibrated(network: Network) -> Calibration:

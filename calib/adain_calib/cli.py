@@ -1,4 +1,4 @@
-"""``adain-calib``: measure what int8 has to represent."""
+"""``adain-calib``: measure what int8 has to represent, and what it costs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from adain_runtime.cli import console
 if TYPE_CHECKING:
     import typer
 
-COMMANDS = {"collect": "adain_calib.collect_command:collect_command"}
+COMMANDS = {
+    "collect": "adain_calib.collect_command:collect_command",
+    "sensitivity": "adain_calib.sensitivity_command:sensitivity_command",
+    "search": "adain_calib.search_command:search_command",
+}
 """Where each command lives."""
 
 EXAMPLES = console.examples(
@@ -19,6 +23,8 @@ EXAMPLES = console.examples(
     ("adain-calib collect vgg19.safetensors ... -o vgg19.json", "another"),
     ("adain-calib collect ... --save-pairs pairs.json", "keep the pairs"),
     ("adain-calib collect ... --repeat pairs.json", "take them again"),
+    ("adain-calib sensitivity calibration.json ... -o out", "what int8 costs"),
+    ("adain-calib search calibration.json ... --target-psnr 35", "keep 35 dB"),
 )
 _SUMMARY = "Calibrate a network for int8: on pairs of content and style, not on plain images."
 

@@ -10,29 +10,27 @@ from importlib.metadata import version
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from adain_calib.histogram import Histogram, require_finite
 from adain_calib.images import ImageFolder
 from adain_calib.pairs import Pairs, Sample
 from adain_calib.ranges import PERCENTILE, ranges_of
+from adain_calib.stylise import Floats, decoder_feeds, style_of
 from adain_export import rewrites
-from adain_export.calibration import Calibration, Origin, inner_layers, layer_names
+from adain_export.calibration import Calibration, inner_layers, layer_names
 from adain_export.conv_nodes import conv_layers, entering
+from adain_export.improvements import Improvements
 from adain_export.layer_range import LayerRange, Method, as_float32
 from adain_export.onnx_model import part_model
+from adain_export.origin import IMAGE_DIGITS, Origin
 from adain_model.checkpoint import encoder_id, weights_sha256
 from adain_model.network import Network
 from adain_runtime.parts import part_interface
 from adain_runtime.spec import NetworkSpec
-from adain_runtime.style import Style, mix
 
 if TYPE_CHECKING:
     import onnxruntime
     from onnx import ModelProto
 
-Floats = NDArray[np.float32]
 _TOOLS = ("adain-edge", "numpy", "onnxruntime")
 _ERRORS_ONLY = 3
 
@@ -130,12 +128,11 @@ def collect(
         image = folder.planes(index, size=pairs.size, stride=network.spec.stride)
         return run(network.encoder, {"image": image}, folder.files[index].name)
 
-    known = [_style(encode(styles, i), network.encoder_id) for i in range(len(pairs.styles))] if styles else []
+    known = [style_of(encode(styles, i), network.encoder_id) for i in range(len(pairs.styles))] if styles else []
     for content, samples in _by_content(pairs):
         encoded = encode(contents, content)
         for sample, times in samples.items():
-            feeds = {"features": encoded["features"], **_affine(encoded, sample, known)}
-            run(network.decoder, feeds, _describe(pairs, sample), times)
+            run(network.decoder, decoder_feeds(encoded, sample, known), _describe(pairs, sample), times)
     return found
 
 
@@ -151,6 +148,7 @@ def calibration_of(
     *,
     method: Method = "mse",
     percentile: float = PERCENTILE,
+    improvements: Improvements | None = None,
     advance: Callable[[], object] = lambda: None,
 ) -> Calibration:
     """The calibration of a network from what was collected.
@@ -161,6 +159,7 @@ def calibration_of(
         histograms: of every layer.
         method: whose ranges are the calibration's own.
         percentile: of the method of that name, in percent.
+        improvements: that the network had when the histograms were collected; None for none.
         advance: called after each layer, for a progress bar.
 
     Raises:
@@ -185,6 +184,7 @@ def calibration_of(
         size=pairs.size,
         percentile=float(percentile),
         tools={tool: version(tool) for tool in _TOOLS},
+        images=tuple(sorted({file.sha256[:IMAGE_DIGITS] for file in (*pairs.contents, *pairs.styles)})),
     )
     return Calibration(
         network.spec.name,
@@ -194,6 +194,7 @@ def calibration_of(
         origin,
         layers,
         inner_layers(tuple(layers)),
+        improvements=improvements or Improvements(),
     )
 
 
@@ -226,22 +227,6 @@ def _by_content(pairs: Pairs) -> Iterator[tuple[int, Counter[Sample]]]:
     ordered = sorted(pairs.samples, key=lambda sample: sample.content)
     for content, samples in groupby(ordered, key=lambda sample: sample.content):
         yield content, Counter(samples)
-
-
-def _style(encoded: Mapping[str, Floats], encoder: str) -> Style:
-    return Style(encoded["mean"].reshape(-1), encoded["std"].reshape(-1), encoder)
-
-
-def _affine(content: Mapping[str, Floats], sample: Sample, styles: list[Style]) -> dict[str, Floats]:
-    """The decoder's scale and shift, as the stylizer graph computes them: exactly 1 and 0 at alpha 0."""
-    mean, std = content["mean"], content["std"]
-    if not sample.styles:
-        return {"scale": np.ones_like(std), "shift": np.zeros_like(mean)}
-    style = mix([styles[i] for i in sample.styles], sample.weights)
-    alpha = np.float32(sample.alpha)
-    scale = (1 - alpha) + alpha * (style.std.reshape(std.shape) / std)
-    shift = alpha * style.mean.reshape(mean.shape) + (1 - alpha) * mean - scale * mean
-    return {"scale": scale, "shift": shift}
 
 
 def _describe(pairs: Pairs, sample: Sample) -> str:

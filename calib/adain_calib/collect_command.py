@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adain_calib.collect import calibration_of, collect, observe, steps_of
 from adain_calib.histogram import Histogram
 from adain_calib.images import ImageFolder, find_again, open_folder
+from adain_calib.improve import Attempt, Work
 from adain_calib.pairs import RECOMMENDED, Pairs, draw_pairs, plain_pairs, style_uses
 from adain_calib.ranges import PERCENTILE, check_percentile, clipped_share
+from adain_calib.scoring import Judge
+from adain_calib.tested import check_json_path
 from adain_export.calibration import Calibration
 from adain_export.layer_range import METHODS, method_named
 from adain_model.checkpoint import embedded_checkpoint, load_network
@@ -57,6 +59,12 @@ SavePairs = Annotated[Path | None, typer.Option(help="Also write the list of pai
 Repeat = Annotated[
     Path | None, typer.Option(help="Take the pairs of such a list; the images must be the same.", show_default=False)
 ]
+Equalise = Annotated[
+    bool, typer.Option("--equalise", help="Move scales between layers, if that raises the PSNR on other images.")
+]
+CorrectBias = Annotated[
+    bool, typer.Option("--correct-bias", help="Add to biases what rounding takes, if that raises it too.")
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="Of ONNX Runtime. Default: its choice.", show_default=False)]
 Output = Annotated[Path, typer.Option("--output", "-o", help="The calibration to write.")]
 
@@ -74,6 +82,8 @@ def collect_command(
     plain: Plain = False,
     save_pairs: SavePairs = None,
     repeat: Repeat = None,
+    equalise: Equalise = False,
+    correct_bias: CorrectBias = False,
     threads: Threads = None,
     output: Output = Path("calibration.json"),
     as_json: console.AsJson = False,
@@ -83,30 +93,39 @@ def collect_command(
     chosen_method = method_named("--method", method)
     check_percentile(percentile)
     _check_outputs(output, save_pairs)
+    if plain and (equalise or correct_bias):
+        raise InputError("--equalise and --correct-bias are judged on stylised images, and --plain has none")
     network = load_network(checkpoint or embedded_checkpoint())
     if repeat is None:
         chosen, contents, styles = _drawn(network.spec, content, style, pairs, size, seed, plain=plain)
     else:
         _refuse_with_repeat(pairs=pairs, size=size, seed=seed, plain=plain or None, save_pairs=save_pairs)
         chosen, contents, styles = _repeated(repeat, content, style)
-    notes = [*_twin_notes(contents, styles), *chosen.warnings()]
+    notes = [*contents.notes(), *(styles.notes() if styles else []), *chosen.warnings()]
     for note in notes:
         console.say(f"note: {note}")
     if save_pairs is not None:
         chosen.save(save_pairs)
+    work = Work(network, chosen, contents, styles, chosen_method, percentile, threads)
+    held = work.held_out() if equalise or correct_bias else None
     with console.progress() as bar:
-        observed = observe(network, threads=threads)
-        task = bar.add_task("pairs", total=steps_of(chosen))
-        found = collect(observed, chosen, contents, styles, advance=lambda: bar.advance(task))
-        task = bar.add_task("ranges", total=len(found))
-        made = calibration_of(
-            network, chosen, found, method=chosen_method, percentile=percentile, advance=lambda: bar.advance(task)
-        )
+        made, found = work.collected(bar)
+        attempts = []
+        if held is not None:
+            judge = Judge(network, held)
+            if equalise:
+                made, found, attempt = work.equalised(made, found, judge, bar)
+                attempts.append(attempt)
+            if correct_bias:
+                made, attempt = work.bias_corrected(made, judge, bar)
+                attempts.append(attempt)
+    for attempt in attempts:
+        console.say(f"note: {attempt}")
     made.save(output)
     given = [] if checkpoint is None else [str(checkpoint)]
     following = shlex.join(["adain-export", "onnx", *given, "--int8", str(output)])
     if as_json:
-        console.print_json(_result(made, found, output, notes, following))
+        console.print_json(_result(made, found, output, notes, attempts, following))
     else:
         console.show(_layer_table(made, found), f"wrote {output}; next: {following}")
 
@@ -163,24 +182,11 @@ def _folder(kind: str, given: Path | None, other: Path | None) -> Path:
     return examples
 
 
-def _twin_notes(contents: ImageFolder, styles: ImageFolder | None) -> list[str]:
-    folders = [contents] if styles is None else [contents, styles]
-    return [
-        f"{folder.folder}: {len(folder.twins)} left out that are there twice ({', '.join(folder.twins[:3])})"
-        for folder in folders
-        if folder.twins
-    ]
-
-
 def _check_outputs(output: Path, save_pairs: Path | None) -> None:
     """Refuse what can't be written, or is surely not meant, before the work is done."""
-    for option, path in (("-o", output), ("--save-pairs", save_pairs)):
-        if path is None:
-            continue
-        if path.suffix != ".json" or path.is_dir():
-            raise InputError(f"{option} {path}: a JSON file is written; name it {path.stem or 'calibration'}.json")
-        if not path.parent.is_dir():
-            raise InputError(f"{option} {path}: no folder {path.parent}; make it, or choose another")
+    check_json_path("-o", output)
+    if save_pairs is not None:
+        check_json_path("--save-pairs", save_pairs)
     if save_pairs is not None and save_pairs.resolve() == output.resolve():
         raise InputError(f"--save-pairs {save_pairs}: that is where the calibration goes; choose another")
 
@@ -202,7 +208,12 @@ def _layer_table(made: Calibration, found: Mapping[str, Histogram]) -> Table:
 
 
 def _result(
-    made: Calibration, found: Mapping[str, Histogram], output: Path, notes: list[str], following: str
+    made: Calibration,
+    found: Mapping[str, Histogram],
+    output: Path,
+    notes: list[str],
+    attempts: list[Attempt],
+    following: str,
 ) -> dict[str, object]:
     layers = {
         name: {
@@ -219,6 +230,7 @@ def _result(
         "pairs": made.origin.pairs,
         "method": made.method,
         "notes": notes,
+        "improvements": {attempt.name: attempt.to_json() for attempt in attempts},
         "layers": layers,
         "next": following,
     }

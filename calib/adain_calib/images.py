@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,11 +39,20 @@ class ImageFolder:
         folder: where they lie.
         files: what was chosen of it, sorted by name.
         twins: names that were left out, each the same bytes as one that is there.
+        known: names that were left out because their bytes were asked not to be taken.
     """
 
     folder: Path
     files: tuple[ImageFile, ...]
     twins: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+
+    def notes(self) -> list[str]:
+        """What was left out, one line each."""
+        said = (("that are there twice", self.twins), ("that the calibration saw", self.known))
+        return [
+            f"{self.folder}: {len(names)} left out {why} ({', '.join(names[:_SHOWN])})" for why, names in said if names
+        ]
 
     def planes(self, index: int, *, size: int, stride: int) -> NDArray[np.float32]:
         """One image as [1, 3, H, W] float32 in [0, 1], H and W multiples of ``stride``.
@@ -62,18 +71,22 @@ class ImageFolder:
         return to_planes([_middle(small, max(small.width, small.height), stride).rgb], stride, 2 * stride)
 
 
-def open_folder(folder: Path, *, most: int, seed: int) -> ImageFolder:
+def open_folder(folder: Path, *, most: int, seed: int, known: Callable[[str], bool] | None = None) -> ImageFolder:
     """The images of a folder that a calibration takes.
 
     Args:
         folder: images lie in it directly; other files are passed over.
         most: where there are more, so many are drawn.
         seed: of that.
+        known: says by an image's digest whether it is to be left out, before any are drawn; where it says so of every
+            image, none is taken.
 
     Raises:
         InputError: no such folder, no image in it, or one that can't be read or is too small.
     """
     names = _names(folder)
+    left_out = () if known is None else tuple(name for name in names if known(_digest(folder / name)))
+    names = [name for name in names if name not in left_out]
     if len(names) > most:
         drawn = np.random.default_rng([seed, 0]).permutation(len(names))[:most]
         names = [names[place] for place in sorted(drawn)]
@@ -84,7 +97,9 @@ def open_folder(folder: Path, *, most: int, seed: int) -> ImageFolder:
         digest = _digest(folder / name)
         if by_digest.setdefault(digest, name) != name:
             twins.append(name)
-    return ImageFolder(folder, tuple(ImageFile(name, digest) for digest, name in by_digest.items()), tuple(twins))
+    return ImageFolder(
+        folder, tuple(ImageFile(name, digest) for digest, name in by_digest.items()), tuple(twins), left_out
+    )
 
 
 def find_again(folder: Path, files: Sequence[ImageFile]) -> ImageFolder:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adain_export import strict_json
+from adain_export.improvements import Improvements
 from adain_export.layer_range import LayerRange, Method, method_named
+from adain_export.origin import Origin
+from adain_export.searched import Searched
 from adain_runtime.errors import InputError
 from adain_runtime.files import replacing_file
 
@@ -22,34 +26,20 @@ if TYPE_CHECKING:  # torch is wanted by `check` alone
     from adain_model.network import Network
 
 SCHEMA_VERSION = 1
-_FIELDS = ("schema_version", "network", "weights_sha256", "encoder_id", "method", "origin", "int8", "layers")
-_ORIGIN = ("pairs", "samples", "contents", "styles", "seed", "size", "percentile", "tools")
+_FIELDS = (
+    "schema_version",
+    "network",
+    "weights_sha256",
+    "encoder_id",
+    "method",
+    "int8",
+    "search",
+    "layers",
+    "improvements",
+    "origin",
+)
+_LIST_OF_NUMBERS = re.compile(r"\[[\s\d.,e+-]+\]")  # on one line: a layer may have hundreds
 _AGAIN = "collect it again: adain-calib collect CHECKPOINT"
-
-
-@dataclass(frozen=True)
-class Origin:
-    """How a calibration was made.
-
-    Attributes:
-        pairs: SHA-256 of the list of pairs.
-        samples: how many pairs there were.
-        contents: how many content images.
-        styles: how many style images; 0 where the contents were decoded as themselves.
-        seed: that the pairs were drawn with.
-        size: pixels of an image's shorter side.
-        percentile: of the method of that name, in percent.
-        tools: name to version of what the ranges depend on.
-    """
-
-    pairs: str
-    samples: int
-    contents: int
-    styles: int
-    seed: int
-    size: int
-    percentile: float
-    tools: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -65,6 +55,8 @@ class Calibration:
         layers: layer name, such as ``decoder.conv3_4``, to what enters it; every 3x3 convolution of the network, in
             the order they run.
         int8: the layers that are to compute in int8, in the same order; the others stay float.
+        search: how these were found; None where nobody searched.
+        improvements: what is done to the weights first; the ranges are those of the network after it.
     """
 
     network: str
@@ -74,6 +66,8 @@ class Calibration:
     origin: Origin
     layers: Mapping[str, LayerRange]
     int8: tuple[str, ...]
+    search: Searched | None = None
+    improvements: Improvements = field(default_factory=Improvements)
 
     @property
     def digest(self) -> str:
@@ -89,8 +83,25 @@ class Calibration:
         return {name: layer.scale(method or self.method) for name, layer in self.layers.items()}
 
     def with_method(self, method: Method) -> Calibration:
-        """The same with another method's ranges as its own."""
-        return replace(self, method=method)
+        """The same with another method's ranges as its own.
+
+        What belongs to the old ones goes: what a search found, and the correction of what they take from the biases.
+        """
+        if method == self.method:
+            return self
+        return replace(self, method=method, search=None, improvements=replace(self.improvements, bias={}))
+
+    def prepared(self, network: Network) -> Network:
+        """A copy of the calibration's network with the weights that are to become codes.
+
+        Args:
+            network: as its checkpoint has it, before any rewrite.
+
+        Raises:
+            InputError: the calibration was made for another checkpoint.
+        """
+        self.check(network)
+        return self.improvements.applied(network, self.int8)
 
     def check(self, network: Network) -> None:
         """Refuse a calibration that was made for another checkpoint.
@@ -119,21 +130,30 @@ class Calibration:
             raise InputError(f"the calibration has {', '.join(unknown[:3])}, and {name} has no such layer; {_AGAIN}")
         if missing := [layer for layer in wanted if layer not in self.layers]:
             raise InputError(f"the calibration has no {', '.join(missing[:3])}, a layer of {name}; {_AGAIN}")
+        self.improvements.check(network)
+        share = int8_macs(network, self.int8)
+        if self.search is not None and self.search.int8_macs != share:
+            raise InputError(
+                f"the calibration's search put {self.search.int8_macs:.2%} of the multiply-accumulates in int8, and "
+                f"its list has {share:.2%}: where the list was changed by hand, set search to null"
+            )
 
     def to_json(self) -> str:
         """The calibration as JSON text, byte for byte the same for equal calibrations."""
-        origin = asdict(self.origin) | {"tools": dict(sorted(self.origin.tools.items()))}
         plain = {
             "schema_version": SCHEMA_VERSION,
             "network": self.network,
             "weights_sha256": self.weights_sha256,
             "encoder_id": self.encoder_id,
             "method": self.method,
-            "origin": origin,
             "int8": list(self.int8),
+            "search": None if self.search is None else self.search.to_json(),
             "layers": {name: layer.to_json(self.method) for name, layer in self.layers.items()},
+            "improvements": self.improvements.to_json(),
+            "origin": self.origin.to_json(),
         }
-        return json.dumps(plain, indent=2, allow_nan=False) + "\n"
+        text = json.dumps(plain, indent=2, allow_nan=False) + "\n"
+        return _LIST_OF_NUMBERS.sub(lambda found: " ".join(found[0].split()), text)
 
     @classmethod
     def from_json(cls, plain: object) -> Calibration:
@@ -159,9 +179,11 @@ class Calibration:
             weights_sha256=strict_json.hexadecimal("weights_sha256", values["weights_sha256"]),
             encoder_id=strict_json.hexadecimal("encoder_id", values["encoder_id"], 16),
             method=method,
-            origin=_origin(values["origin"]),
+            origin=Origin.from_json("origin", values["origin"]),
             layers={name: LayerRange.from_json(f"layers.{name}", plain, method) for name, plain in layers.items()},
             int8=tuple(int8),
+            improvements=Improvements.from_json("improvements", values["improvements"], layers),
+            search=None if values["search"] is None else Searched.from_json("search", values["search"]),
         )
 
     def save(self, path: Path) -> None:
@@ -192,6 +214,14 @@ def inner_layers(layers: Sequence[str]) -> tuple[str, ...]:
     return tuple(layers)[1:-1]
 
 
+def int8_macs(network: Network, layers: Sequence[str]) -> float:
+    """The share of a network's multiply-accumulates that layers have, 0 to 1, to six digits."""
+    from adain_model.cost import mac_shares
+
+    shares = mac_shares(network)
+    return round(sum(shares[layer] for layer in layers), 6)
+
+
 def layer_names(network: Network) -> tuple[str, ...]:
     """The 3x3 convolutions of a network, in the order they run: the layers that a calibration has.
 
@@ -205,26 +235,4 @@ def layer_names(network: Network) -> tuple[str, ...]:
         for part, chain in parts.items()
         for name, step in chain.named_steps()
         if isinstance(step, PaddedConv)
-    )
-
-
-def _origin(plain: object) -> Origin:
-    values = strict_json.fields_of("origin", plain, _ORIGIN)
-    tools = strict_json.object_of("origin.tools", values["tools"])
-    percentile = strict_json.number("origin.percentile", values["percentile"])
-    if not 0 < percentile <= 100:
-        raise InputError(f"origin.percentile: expected a percentage over 0, found {percentile}")
-
-    def count(name: str, at_least: int) -> int:
-        return strict_json.whole(f"origin.{name}", values[name], at_least=at_least)
-
-    return Origin(
-        pairs=strict_json.hexadecimal("origin.pairs", values["pairs"]),
-        samples=count("samples", 1),
-        contents=count("contents", 1),
-        styles=count("styles", 0),
-        seed=count("seed", 0),
-        size=count("size", 1),
-        percentile=percentile,
-        tools={name: strict_json.text(f"origin.tools.{name}", tool) for name, tool in tools.items()},
     )

@@ -56,6 +56,17 @@ def macs(found: Sequence[LayerCost], part: str) -> int:
     return sum(layer.macs for layer in found if layer.name.startswith(f"{part}.") and layer.name != COLOR_CONV)
 
 
+def mac_shares(network: Network) -> dict[str, float]:
+    """Each layer's share of a network's multiply-accumulates as exported, in the order they run; they sum to 1.
+
+    At every size that the network takes they are the same.
+    """
+    side = 2 * network.spec.stride
+    found = [layer for layer in layer_costs(network, side, side) if layer.name != COLOR_CONV]
+    total = sum(layer.macs for layer in found)
+    return {layer.name: layer.macs / total for layer in found}
+
+
 def _walk(part: str, chain: Chain, height: int, width: int) -> Iterator[LayerCost]:
     for name, step in chain.named_steps():
         if isinstance(step, nn.Conv2d):

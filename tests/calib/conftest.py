@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from adain_calib import cli
 from adain_calib.collect import calibration_of, collect, observe
 from adain_calib.images import open_folder
 from adain_calib.pairs import draw_pairs
+from adain_calib.scoring import held_out
+from adain_model.checkpoint import save_network
 from networks import SPECS, make_network
 from pictures import save_picture
 
@@ -60,3 +64,36 @@ def histograms(observed, pairs, folders):
 @pytest.fixture(scope="session")
 def calibration(network, pairs, histograms):
     return calibration_of(network, pairs, histograms)
+
+
+@pytest.fixture(scope="session")
+def held(calibration, network, tmp_path_factory):
+    """Four pairs of pictures that the calibration did not see."""
+    root = tmp_path_factory.mktemp("others")
+    for kind, seed in (("content", 20), ("style", 30)):
+        (root / kind).mkdir()
+        for number in range(PICTURES):
+            save_picture(root / kind / f"other{number}.png", 70 + 9 * number, 64, seed + number)
+    drawn = {"pairs": 4, "seed": 0, "alpha_range": network.spec.alpha_range}
+    return held_out(root / "content", root / "style", saw=calibration.origin.saw, size=64, **drawn)
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run ``adain-calib`` in this process: exit code, stdout, stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["adain-calib", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def checkpoint(strided, tmp_path):
+    path = tmp_path / "small.safetensors"
+    save_network(strided, path)
+    return path

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 
 import pytest
 
-from adain_calib import cli, collect_command, ranges
+from adain_calib import collect_command, ranges
 from adain_export.calibration import Calibration
 from adain_export.target import get_target
-from adain_model.checkpoint import save_network
 from adain_runtime.backend import Probe
 from pictures import save_picture
 
@@ -19,27 +17,6 @@ from pictures import save_picture
 @pytest.fixture(autouse=True)
 def quick_entropy(monkeypatch):
     monkeypatch.setattr(ranges, "_ENTROPY_BINS", 256)  # a tenth of a second a layer
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run ``adain-calib`` in this process: exit code, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["adain-calib", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return run
-
-
-@pytest.fixture
-def checkpoint(strided, tmp_path):
-    path = tmp_path / "small.safetensors"
-    save_network(strided, path)
-    return path
 
 
 @pytest.fixture
@@ -72,6 +49,22 @@ def test_collect_prints_every_layer_and_the_next_command_and_its_pairs_can_be_re
     assert result["layers"]["encoder.conv2_1"]["clipped"]["minmax"] == 0
 
 
+def test_improvements_are_tried_on_the_folders_other_images_and_said(command, start, strided, tmp_path):
+    output = tmp_path / "improved.json"
+    settings = ["--pairs", 1, "--size", 64, "--equalise", "--correct-bias", "-o", output]
+    code, out, err = command(*start, *settings, "--json")
+    assert code == 0
+    made, tried = Calibration.load(output), json.loads(out)["improvements"]
+    made.check(strided)
+    assert list(tried) == ["equalisation", "bias correction"]
+    for attempt in tried.values():
+        assert attempt["kept"] == (attempt["after"]["psnr"] > attempt["before"]["psnr"])
+    assert bool(made.improvements.equalisation) == tried["equalisation"]["kept"]
+    assert bool(made.improvements.bias) == tried["bias correction"]["kept"]
+    for name, attempt in tried.items():
+        assert f"note: {name}: {attempt['before']['psnr']:.2f} to {attempt['after']['psnr']:.2f} dB" in err
+
+
 def test_plain_takes_contents_alone_and_a_method_and_percentile_are_kept(command, checkpoint, pictures, tmp_path):
     output = tmp_path / "plain.json"
     settings = ["--pairs", 4, "--size", 64, "--plain", "--method", "percentile", "--percentile", 99, "-o", output]
@@ -97,6 +90,8 @@ def test_a_clone_lends_its_examples_and_says_so(monkeypatch, command, checkpoint
         (["--pairs", "0"], "0 pairs"),
         (["--size", "32"], "size of 32 pixels"),
         (["--seed", "-1"], "seed of -1"),
+        (["--plain", "--equalise"], "judged on stylised images, and --plain has none"),
+        (["--correct-bias", "--size", "64"], "all 3 images of it were calibrated on"),
         (["--plain"], "--plain decodes contents as themselves"),
         (["--repeat", "{folder}/none.json"], "none.json: no such file"),
         (["--repeat", "{checkpoint}"], "small.safetensors: not JSON"),

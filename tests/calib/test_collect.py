@@ -95,6 +95,10 @@ def test_a_calibration_is_the_networks_and_says_what_it_was_made_from(network, p
     calibration.check(network)
     assert calibration.origin.pairs == pairs.digest
     assert (calibration.origin.samples, calibration.origin.contents, calibration.origin.styles) == (8, 3, 3)
+    seen = {file.sha256[:16] for file in (*pairs.contents, *pairs.styles)}
+    assert calibration.origin.images == tuple(sorted(seen))
+    assert all(calibration.origin.saw(file.sha256) for file in (*pairs.contents, *pairs.styles))
+    assert not calibration.origin.saw("0" * 64)
     assert set(calibration.origin.tools) == {"adain-edge", "numpy", "onnxruntime"}
     for layer in calibration.layers.values():
         assert layer.ranges["minmax"] == max(-layer.minimum, layer.maximum)

@@ -45,6 +45,19 @@ def test_an_image_that_is_there_twice_is_taken_once_and_said(pictures, folder):
     assert found.twins == ("zz.png",)
 
 
+def test_known_images_are_left_out_before_any_are_drawn(pictures):
+    known = open_folder(pictures / "content", most=9, seed=0).files[:2]
+    digests = {file.sha256 for file in known}
+    found = open_folder(pictures / "content", most=1, seed=0, known=digests.__contains__)
+    assert [file.name for file in found.files] == ["content2.png"]
+    assert found.known == ("content0.png", "content1.png")
+    assert found.notes() == [
+        f"{pictures / 'content'}: 2 left out that the calibration saw (content0.png, content1.png)"
+    ]
+    none = open_folder(pictures / "content", most=9, seed=0, known=lambda _: True)
+    assert (none.files, len(none.known)) == ((), 3)
+
+
 @pytest.mark.parametrize("size", [(SMALLEST - 1, 200), (200, SMALLEST - 1), (1, 1)])
 def test_an_image_under_64_pixels_is_refused_by_name(folder, size):
     save_picture(folder / "good.png", 64, 64, 0)

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adain_export.calibration import Calibration, inner_layers, layer_names
+from adain_export.calibration import Calibration, inner_layers, int8_macs, layer_names
 from adain_export.layer_range import FALLBACK, METHODS, LayerRange, as_float32, scale_of
+from adain_export.searched import Searched
 from adain_model.checkpoint import encoder_id, weights_sha256
 from adain_runtime.errors import InputError
 from calibrations import ORIGIN, SHA
@@ -68,6 +69,9 @@ def test_ranges_and_scales_are_those_of_a_method(calibration):
     assert calibration.ranges()[name] == ranges["mse"]
     assert calibration.ranges("entropy")[name] == ranges["entropy"]
     assert calibration.scales("minmax")[name] == scale_of(ranges["minmax"])
+    searched = replace(calibration, search=found())
+    assert searched.with_method("mse") == searched
+    assert searched.with_method("entropy").search is None  # it was found with other ranges
     other = calibration.with_method("percentile")
     assert other.scales()[name] == calibration.scales("percentile")[name]
     assert other.digest != calibration.digest
@@ -105,6 +109,22 @@ def test_a_file_whose_layers_or_encoder_are_not_the_checkpoints_is_refused(calib
             replace(calibration, **change).check(strided)
 
 
+def found(share=0.9):
+    return Searched(35.0, 35.25, 30.5, 0.97, share, SHA, 24)
+
+
+def test_what_a_search_found_comes_back_and_is_that_of_the_list(calibration, strided):
+    share = int8_macs(strided, calibration.int8)
+    searched = replace(calibration, search=found(share))
+    assert Calibration.from_json(json.loads(searched.to_json())) == searched
+    searched.check(strided)
+    fewer = replace(searched, int8=calibration.int8[1:])
+    with pytest.raises(InputError, match=r"search put \d\d\.\d+% .* its list has \d\d\.\d+%: .* set search to null"):
+        fewer.check(strided)
+    replace(fewer, search=None).check(strided)
+
+
+SEARCH = found().to_json()
 LAYER = ("layers", "decoder.conv3_1")
 NONSENSE = [
     (("schema_version",), 2, "newer than this version reads"),
@@ -139,6 +159,18 @@ NONSENSE = [
     ((*LAYER, "ranges", "entropy"), True, r"ranges\.entropy: expected a finite number"),
     ((*LAYER, "ranges", "entropy"), 1e-44, r"ranges\.entropy: expected a positive number"),
     ((*LAYER, "ranges", "entropy"), 50.0, r"of at most .*, the largest value seen"),
+    (("origin", "images"), [], "origin.images: expected one or more, sorted"),
+    (("origin", "images"), [SHA[:16], SHA[:16]], "origin.images: expected one or more, sorted, each once"),
+    (("origin", "images"), ["x"], "origin.images: expected 16 hexadecimal"),
+    (("search",), 35, "search: expected an object"),
+    (("search",), {"target_psnr": 35}, "search: no field int8_macs"),
+    (("search",), SEARCH | {"psnr": 34.9}, "search: expected a target over 0 that psnr reaches"),
+    (("search",), SEARCH | {"worst_psnr": 35.3}, "no better worst_psnr"),
+    (("search",), SEARCH | {"target_psnr": -1}, "search: expected a target over 0"),
+    (("search",), SEARCH | {"int8_macs": 1.5}, "search.int8_macs: expected a share"),
+    (("search",), SEARCH | {"ssim": float("nan")}, "search.ssim: expected a finite number"),
+    (("search",), SEARCH | {"pairs": "x"}, "search.pairs: expected 64 hexadecimal"),
+    (("search",), SEARCH | {"samples": 0}, "search.samples: expected a whole number"),
     (("int8",), None, "int8"),
     (("int8",), "all", "int8: expected some of the layers"),
     (("int8",), ["decoder.conv9_9"], "int8: expected some of the layers"),

@@ -23,6 +23,7 @@ from adain_model import (
     layer_costs,
     macs,
 )
+from adain_model.cost import mac_shares
 from adain_runtime.errors import InputError
 
 VGG19_ENCODER = [
@@ -234,6 +235,16 @@ def test_costs_are_those_of_the_maps_that_the_convolutions_really_make(which, re
             module.register_forward_hook(count)
     network.decoder(network.encoder(image(1, 3, 48, 64)))
     assert {layer.name: layer.macs for layer in layer_costs(network, 48, 64)} == counted
+
+
+def test_shares_of_the_work_sum_to_one_at_every_size_and_leave_the_colour_convolution_out(network):
+    shares = mac_shares(network)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert "encoder.conv0" not in shares
+    rows = [row for row in layer_costs(network, 48, 64) if row.name != "encoder.conv0"]
+    total = sum(row.macs for row in rows)
+    assert list(shares) == [row.name for row in rows]
+    assert list(shares.values()) == pytest.approx([row.macs / total for row in rows])
 
 
 def test_costs_of_an_encoder_alone_are_the_networks_encoder_rows(network):

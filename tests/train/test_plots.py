@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.transforms import Bbox
 
-from adain_train.plots import COLOURS, save_figure, sizes_figure, smoothed
+from adain_model.figures import COLOURS, save_figure
+from adain_train.plots import sizes_figure, smoothed
 from adain_train.scores import NO_STYLE, Row, Scores
 
 UNSTYLED = Row(NO_STYLE, 30, Scores(1.9, 11.1, 0, 1, 0), None)

@@ -13,16 +13,17 @@ import typer
 
 from adain_model import Encoder, Network
 from adain_model.checkpoint import embedded_checkpoint, encoder_id, load_checkpoint, load_network, weights_sha256
+from adain_model.figures import require_matplotlib, save_figure
 from adain_runtime.cli import console
 from adain_runtime.errors import InputError
 from adain_runtime.image import save_image
+from adain_runtime.results import command_line, make_folder, write_json
 from adain_train import plots, tables
 from adain_train.data import ImageSet
 from adain_train.devices import Device, chosen_device
 from adain_train.evaluate import Evaluation, choose_pairs, evaluate
 from adain_train.gatys import CONSTANT_STEPS, LEARNING_RATE, STYLE_WEIGHT, mean_curves
 from adain_train.losses import Perceptual, require_vgg19
-from adain_train.results import command_line, make_folder, write_json
 from adain_train.scores import NO_STYLE
 from adain_train.sheets import picture_grid
 from adain_train.squares import read_squares
@@ -51,7 +52,7 @@ def eval_command(
     verbose: console.Verbose = False,  # noqa: ARG001 its callback acts
 ) -> None:
     """Measure models on pairs of test images: losses, similarity, time, operations; plots and a contact sheet."""
-    plots.require_matplotlib()
+    require_matplotlib()
     wanted, where = _steps(steps), chosen_device(device)
     encoder, networks = _load(models or [], reference, where)
     make_folder(output)
@@ -135,14 +136,14 @@ def _write(output: Path, result: Mapping[str, Any], found: Evaluation, size: int
         title = f"Optimisation against feed-forward networks, mean of {count} test pairs at {size}x{size} pixels"
         curves = result["optimisation"]
         figure = plots.optimisation_figure(curves["content"], curves["style"], levels, title=title)
-        plots.save_figure(figure, output / "optimisation.png")
+        save_figure(figure, output / "optimisation.png")
     networks = [row for row in found.rows if row.macs_per_pixel is not None]
     if len({row.macs_per_pixel for row in networks}) > 1:
         unstyled = next(row for row in found.rows if row.name == NO_STYLE)
         bars = "; bars: standard error" if unstyled.error else ""
         what = f"Losses of {len(networks)} networks against their operations"
         title = f"{what}, mean of {unstyled.pairs} test pairs at {size}x{size} pixels{bars}"
-        plots.save_figure(plots.sizes_figure(networks, unstyled, title=title), output / "sizes.png")
+        save_figure(plots.sizes_figure(networks, unstyled, title=title), output / "sizes.png")
     if found.sheet:
         columns = ["content", "style", *(row.name for row in found.examples if row.name != NO_STYLE)]
         save_image(picture_grid(columns, found.sheet), output / "sheet.png")

@@ -20,12 +20,12 @@ from torch import Tensor
 from adain_model import Network, adain
 from adain_model.cost import layer_costs, macs
 from adain_model.network import check_size
+from adain_model.similarity import luminance, ssim, vgg_distance
 from adain_runtime.errors import InputError, QualityError
 from adain_train.data import Pixels
 from adain_train.gatys import Optimised, optimise
 from adain_train.losses import Perceptual, Summary, content_loss, summary_loss
 from adain_train.scores import NO_STYLE, Row, Scores
-from adain_train.similarity import luminance, ssim, vgg_distance
 from adain_train.squares import to_pixels
 
 Pair: TypeAlias = tuple[int, int]

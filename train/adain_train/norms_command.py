@@ -12,14 +12,15 @@ import torch
 import typer
 
 from adain_model import encoder_id, load_network
+from adain_model.figures import require_matplotlib, save_figure
 from adain_runtime.cli import console
 from adain_runtime.image import save_image
+from adain_runtime.results import command_line, make_folder, write_json
 from adain_train import plots
 from adain_train.data import Pixels
 from adain_train.devices import Device, chosen_device
 from adain_train.losses import require_vgg19
 from adain_train.norms_study import Curves, Kind, Settings, study
-from adain_train.results import command_line, make_folder, write_json
 from adain_train.sheets import picture_grid
 from adain_train.squares import read_squares
 from adain_train.study_network import Norm
@@ -43,7 +44,7 @@ def norms_command(
     verbose: console.Verbose = False,  # noqa: ARG001 its callback acts
 ) -> None:
     """Train one small network with batch, instance and conditional instance norm, and plot why AdaIN works."""
-    plots.require_matplotlib()
+    require_matplotlib()
     settings = Settings(size=size, iterations=iterations, batch=batch, styles=styles, seed=seed)
     where = chosen_device(device)
     network = load_network(reference).to(where)
@@ -106,5 +107,5 @@ def _write(
         f"One small network, three norms; {settings.iterations} iterations, batch {settings.batch}, {settings.size} px "
         f"(conditional: {settings.styles} styles in turn, the first is shown); line: running median"
     )
-    plots.save_figure(plots.norms_figure(panels, title=title), output / "norms.png")
+    save_figure(plots.norms_figure(panels, title=title), output / "norms.png")
     save_image(picture_grid(["image", *get_args(Norm)], rows), output / "norms_sheet.png")

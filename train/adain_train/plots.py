@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adain_runtime.errors import UnavailableError
-from adain_runtime.files import replacing_file
+from adain_model.figures import COLOURS, GREY, GRID, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,21 +17,7 @@ if TYPE_CHECKING:
 
     from adain_train.scores import Row
 
-# Okabe & Ito 2008: told apart by colour-blind readers; black is kept for what is compared with.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _DASHES = ("--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
-_INK, _GREY = "#201f1d", "#6b6b6b"
-_DPI = 150
-
-
-def require_matplotlib() -> None:
-    """Refuse before the work, not after it, where figures can't be drawn.
-
-    Raises:
-        UnavailableError: matplotlib is missing.
-    """
-    if find_spec("matplotlib") is None:
-        raise UnavailableError("matplotlib is not installed, and figures are drawn with it: pip install matplotlib")
 
 
 def optimisation_figure(
@@ -145,18 +127,6 @@ def smoothed(steps: Sequence[int], values: Sequence[float]) -> tuple[NDArray[Any
     return np.asarray(steps)[window // 2 : window // 2 + len(medians)], medians
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all.
-
-    Raises:
-        InputError: the file can't be written.
-    """
-    encoded = io.BytesIO()
-    figure.savefig(encoded, format="png", dpi=_DPI, metadata={"Software": None})
-    with replacing_file(path) as part:
-        part.write_bytes(encoded.getbuffer())
-
-
 def _logarithmic(axis: Axes, *which: str) -> None:
     """Logarithmic axes with plain numbers (0.5, 20) and a light grid, without a frame."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -169,8 +139,8 @@ def _logarithmic(axis: Axes, *which: str) -> None:
         ruler.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7) if narrow else (1, 2, 5)))
         ruler.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ruler.set_minor_formatter(NullFormatter())
-    axis.grid(True, which="major", color="#e4e4e4", linewidth=0.7)
-    axis.tick_params(colors=_GREY, which="both")
+    axis.grid(True, which="major", color=GRID, linewidth=0.7)
+    axis.tick_params(colors=GREY, which="both")
     axis.spines[["top", "right"]].set_visible(False)
 
 
@@ -222,7 +192,7 @@ def _write(name: str, axis: Axes, units: str | tuple[str, str], spots: Sequence[
     from matplotlib.patheffects import withStroke
     from matplotlib.transforms import Bbox
 
-    note = axis.annotate(name, (0, 0), xycoords=units, xytext=(0, 0), textcoords="offset points", color=_INK)
+    note = axis.annotate(name, (0, 0), xycoords=units, xytext=(0, 0), textcoords="offset points", color=INK)
     note.set_in_layout(False)
     note.set_parse_math(False)  # a dollar in a file's name is no formula
     note.set_path_effects([withStroke(linewidth=3, foreground="white")])

@@ -12,9 +12,9 @@ from adain_model import Network
 from adain_runtime.errors import InputError, UnavailableError
 from adain_runtime.files import replacing_file, sha256_file
 from adain_runtime.image import Photo, save_image
+from adain_runtime.results import command_line
 from adain_train.config import Machine, TrainConfig, as_plain, to_toml
 from adain_train.data import Pixels
-from adain_train.results import command_line
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -54,9 +54,7 @@ class OnnxTarget:
         final = out / f"{request.name}-{NAME}-{request.label}"
         refuse_foreign_folder(final)
         int8 = request.int8
-        if int8 is not None:
-            int8.calibration.check(network)
-        rewritten = copy.deepcopy(network)
+        rewritten = copy.deepcopy(network) if int8 is None else int8.calibration.prepared(network)
         applied = rewrites.apply(rewritten, request.rewrites)
         rewritten = with_precision(rewritten, request.precision)
         parts = {

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from adain_model.similarity import ssim, vgg_distance
 from adain_runtime.errors import InputError
-from adain_train.similarity import ssim, vgg_distance
 
 
 def wide(tensor: torch.Tensor) -> np.ndarray:
