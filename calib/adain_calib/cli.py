@@ -15,6 +15,7 @@ COMMANDS = {
     "collect": "adain_calib.collect_command:collect_command",
     "sensitivity": "adain_calib.sensitivity_command:sensitivity_command",
     "search": "adain_calib.search_command:search_command",
+    "report": "adain_calib.report_command:report_command",
 }
 """Where each command lives."""
 
@@ -25,6 +26,7 @@ EXAMPLES = console.examples(
     ("adain-calib collect ... --repeat pairs.json", "take them again"),
     ("adain-calib sensitivity calibration.json ... -o out", "what int8 costs"),
     ("adain-calib search calibration.json ... --target-psnr 35", "keep 35 dB"),
+    ("adain-calib report pairs.json plain.json ... -o out", "compare calibrations"),
 )
 _SUMMARY = "Calibrate a network for int8: on pairs of content and style, not on plain images."
 

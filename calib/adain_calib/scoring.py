@@ -148,14 +148,21 @@ class Encoded:
 
 
 class Judge:
-    """Compares whatever runs a network's parts with the float network in torch, on held-out pairs."""
+    """Compares whatever runs a network's parts with the float network in torch, on held-out pairs.
+
+    Attributes:
+        samples: the pairs.
+        contents: the content images that they name, [1, 3, H, W] in [0, 1], by place.
+        styles: likewise.
+        wanted: the float network's image of each pair.
+    """
 
     def __init__(self, network: Network, held: HeldOut) -> None:
         spec, size = network.spec, held.pairs.size
         self._encoder_id = encoder_id(network)
-        self._samples = held.pairs.samples
-        contents, styles = {s.content for s in self._samples}, {i for s in self._samples for i in s.styles}
-        self._contents, self._styles = (
+        self.samples = held.pairs.samples
+        contents, styles = {s.content for s in self.samples}, {i for s in self.samples for i in s.styles}
+        self.contents, self.styles = (
             {i: folder.planes(i, size=size, stride=spec.stride) for i in sorted(used)}
             for folder, used in ((held.contents, contents), (held.styles, styles))
         )
@@ -163,12 +170,12 @@ class Judge:
         def exact(part: str, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
             return in_torch(part, network, feeds)
 
-        self._wanted = list(self._decode(exact, self.encode(exact)))
+        self.wanted = list(self.images(exact, self.encode(exact)))
 
     def encode(self, run: Run) -> Encoded:
         """Every image through the encoder; styles too, as in a bundle, whose int8 encoder gives their statistics."""
-        contents = {i: run("encoder", {"image": image}) for i, image in self._contents.items()}
-        styles = {i: style_of(run("encoder", {"image": image}), self._encoder_id) for i, image in self._styles.items()}
+        contents = {i: run("encoder", {"image": image}) for i, image in self.contents.items()}
+        styles = {i: style_of(run("encoder", {"image": image}), self._encoder_id) for i, image in self.styles.items()}
         return Encoded(contents, styles)
 
     def score(self, run: Run, encoded: Encoded | None = None) -> Scores:
@@ -181,12 +188,17 @@ class Judge:
         Raises:
             QualityError: an image that is not finite.
         """
-        images = self._decode(run, encoded or self.encode(run))
-        found = [compare(image, wanted) for image, wanted in zip(images, self._wanted, strict=True)]
+        images = self.images(run, encoded or self.encode(run))
+        found = [compare(image, wanted) for image, wanted in zip(images, self.wanted, strict=True)]
         return Scores(tuple(psnr for psnr, _ in found), tuple(ssim for _, ssim in found))
 
-    def _decode(self, run: Run, encoded: Encoded) -> Iterator[Array]:
-        for sample in self._samples:
+    def images(self, run: Run, encoded: Encoded) -> Iterator[Array]:
+        """Every pair's image, [1, 3, H, W] in [0, 1].
+
+        Raises:
+            QualityError: an image that is not finite.
+        """
+        for sample in self.samples:
             feeds = decoder_feeds(encoded.contents[sample.content], sample, encoded.styles)
             image = run("decoder", feeds)["image"]
             require_finite(f"the image of pair {sample}", image)
@@ -197,7 +209,7 @@ class Simulator:
     """Scores of sets of int8 layers, by simulation; no set is run twice, nor the encoder where its layers stay."""
 
     def __init__(self, network: Network, calibration: Calibration, judge: Judge) -> None:
-        self._judge = judge
+        self.judge = judge
         self._simulated = SimulatedNetwork(network, calibration)
         self._scores: dict[frozenset[str], Scores] = {}
         self._encoded: tuple[frozenset[str], Encoded] | None = None
@@ -213,17 +225,22 @@ class Simulator:
         chosen = frozenset(layers)
         if chosen not in self._scores:
             self._simulated.switch(chosen)
-            self._scores[chosen] = self._judge.score(self._simulated.run, self._encode(chosen))
+            self._scores[chosen] = self.judge.score(self._simulated.run, self._encode(chosen))
         return self._scores[chosen]
+
+    def images(self, layers: Collection[str]) -> Iterator[Array]:
+        """Every pair's image with these layers in int8."""
+        self._simulated.switch(layers)
+        return self.judge.images(self._simulated.run, self._encode(frozenset(layers)))
 
     def _encode(self, chosen: frozenset[str]) -> Encoded:
         """The last encoding, or that of the float encoder, where it is the same."""
         inside = frozenset(layer for layer in chosen if layer.startswith("encoder."))
         if not inside:
-            self._float = self._float or self._judge.encode(self._simulated.run)
+            self._float = self._float or self.judge.encode(self._simulated.run)
             return self._float
         if self._encoded is None or self._encoded[0] != inside:
-            self._encoded = (inside, self._judge.encode(self._simulated.run))
+            self._encoded = (inside, self.judge.encode(self._simulated.run))
         return self._encoded[1]
 
 

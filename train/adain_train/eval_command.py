@@ -14,6 +14,7 @@ import typer
 from adain_model import Encoder, Network
 from adain_model.checkpoint import embedded_checkpoint, encoder_id, load_checkpoint, load_network, weights_sha256
 from adain_model.figures import require_matplotlib, save_figure
+from adain_model.sheets import picture_grid
 from adain_runtime.cli import console
 from adain_runtime.errors import InputError
 from adain_runtime.image import save_image
@@ -25,7 +26,6 @@ from adain_train.evaluate import Evaluation, choose_pairs, evaluate
 from adain_train.gatys import CONSTANT_STEPS, LEARNING_RATE, STYLE_WEIGHT, mean_curves
 from adain_train.losses import Perceptual, require_vgg19
 from adain_train.scores import NO_STYLE
-from adain_train.sheets import picture_grid
 from adain_train.squares import read_squares
 
 

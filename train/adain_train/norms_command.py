@@ -13,6 +13,7 @@ import typer
 
 from adain_model import encoder_id, load_network
 from adain_model.figures import require_matplotlib, save_figure
+from adain_model.sheets import picture_grid
 from adain_runtime.cli import console
 from adain_runtime.image import save_image
 from adain_runtime.results import command_line, make_folder, write_json
@@ -21,7 +22,6 @@ from adain_train.data import Pixels
 from adain_train.devices import Device, chosen_device
 from adain_train.losses import require_vgg19
 from adain_train.norms_study import Curves, Kind, Settings, study
-from adain_train.sheets import picture_grid
 from adain_train.squares import read_squares
 from adain_train.study_network import Norm
 

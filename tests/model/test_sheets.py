@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from adain_model.sheets import picture_grid
 from adain_runtime.errors import InputError
-from adain_train.sheets import picture_grid
 
 
 def test_a_picture_of_a_cells_size_stands_on_the_sheet_pixel_for_pixel():

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from adain_runtime.errors import InputError
-from adain_train.data import Pixels
 
+Pixels: TypeAlias = NDArray[np.uint8]
 _PAPER, _INK = (255, 255, 255), (32, 31, 29)
 
 
