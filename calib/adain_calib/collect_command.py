@@ -104,10 +104,10 @@ def collect_command(
     notes = [*contents.notes(), *(styles.notes() if styles else []), *chosen.warnings()]
     for note in notes:
         console.say(f"note: {note}")
-    if save_pairs is not None:
-        chosen.save(save_pairs)
     work = Work(network, chosen, contents, styles, chosen_method, percentile, threads)
     held = work.held_out() if equalise or correct_bias else None
+    if save_pairs is not None:
+        chosen.save(save_pairs)
     with console.progress() as bar:
         made, found = work.collected(bar)
         attempts = []
