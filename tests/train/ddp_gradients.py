@@ -17,7 +17,7 @@ from adain_runtime.spec import NetworkSpec
 from adain_train.config import DecoderConfig, Machine, StudentConfig, TrainConfig
 from adain_train.data import Framing, check_folder
 from adain_train.decoder import DecoderTask
-from adain_train.loop import Task, Trainer, launch
+from adain_train.loop import Task, Trainer, disband, launch
 from adain_train.pairs import PairData
 from adain_train.runfolder import RunFolder
 from adain_train.student import StudentTask
@@ -56,6 +56,7 @@ def main() -> None:
     assert (fabric.world_size, outcome.ending) == (int(devices), "done")
     if fabric.is_global_zero:
         save_file({**found, "loss": torch.tensor(outcome.losses["total"])}, out)
+    disband()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from adain_runtime.cli import console
 from adain_train.config import DecoderConfig, Machine, Precision, StudentConfig, TrainConfig, with_settings
 from adain_train.data import ImageSet, check_folder, list_images
 from adain_train.decoder import DecoderTask
-from adain_train.loop import Outcome, Task, Trainer, launch
+from adain_train.loop import Outcome, Task, Trainer, disband, launch
 from adain_train.pairs import PairData
 from adain_train.presets import DECODERS, STUDENTS, preset, student_spec
 from adain_train.runfolder import RunFolder
@@ -228,7 +228,10 @@ def _train(
 ) -> None:
     folder.check_free(resume=resume)  # before the minutes that data and targets take
     fabric = launch(machine)
-    outcome = Trainer(fabric, make(fabric), machine, folder, resume=resume).run()
+    try:
+        outcome = Trainer(fabric, make(fabric), machine, folder, resume=resume).run()
+    finally:
+        disband()
     if fabric.is_global_zero:
         _report(config, folder, outcome, as_json=as_json)
     if outcome.ending == "signal":

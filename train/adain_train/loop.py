@@ -163,6 +163,12 @@ def launch(machine: Machine) -> Fabric:
     return fabric
 
 
+def disband() -> None:
+    """Leave the process group of a launch over several processes: one that still stands may crash the exit."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 class Trainer:
     """One run of a training, from its beginning or from a checkpoint.
 
