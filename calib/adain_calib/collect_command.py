@@ -55,6 +55,9 @@ MethodName = Annotated[
 ]
 Percentile = Annotated[float, typer.Option(help="Of the method percentile, in percent.")]
 Plain = Annotated[bool, typer.Option("--plain", help="Contents decoded as themselves, no styles: to compare with.")]
+Signed = Annotated[
+    bool, typer.Option("--signed", help="Codes symmetric about zero after a ReLU too, which leaves half unused.")
+]
 SavePairs = Annotated[Path | None, typer.Option(help="Also write the list of pairs, for --repeat.", show_default=False)]
 Repeat = Annotated[
     Path | None, typer.Option(help="Take the pairs of such a list; the images must be the same.", show_default=False)
@@ -80,6 +83,7 @@ def collect_command(
     method: MethodName = "mse",
     percentile: Percentile = PERCENTILE,
     plain: Plain = False,
+    signed: Signed = False,
     save_pairs: SavePairs = None,
     repeat: Repeat = None,
     equalise: Equalise = False,
@@ -104,7 +108,7 @@ def collect_command(
     notes = [*contents.notes(), *(styles.notes() if styles else []), *chosen.warnings()]
     for note in notes:
         console.say(f"note: {note}")
-    work = Work(network, chosen, contents, styles, chosen_method, percentile, threads)
+    work = Work(network, chosen, contents, styles, chosen_method, percentile, threads, signed)
     held = work.held_out() if equalise or correct_bias else None
     if save_pairs is not None:
         chosen.save(save_pairs)
