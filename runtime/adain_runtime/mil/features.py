@@ -93,7 +93,7 @@ class Feature:
             return values.astype(self.dtype, copy=False)
         planes = np.rint(np.clip(values[0].astype(np.float32), 0, 255)).astype(np.uint8)
         if self.color == "gray":
-            return planes[0]
+            return np.asarray(planes[0])
         return np.ascontiguousarray((planes[::-1] if self.color == "bgr" else planes).transpose(1, 2, 0))
 
     def _take_image(self, values: Array) -> Array:

@@ -1,8 +1,8 @@
 """What each operation of an ML Program computes, in numpy; one family a file.
 
-An operation is a function whose parameters are named as MIL names them, those with defaults optional. It gets arrays of
-the declared types (a text for a string) and gives an array of any wider type, or a tuple where the operation has several
-results; the executor rounds to the declared type. A parameter ``accumulate`` receives how sums are to be kept.
+An operation is a function whose parameters are named as MIL names them, those with defaults optional. It gets arrays
+of the declared types (a text for a string) and gives an array of any wider type, or a tuple where the operation has
+several results; the executor rounds to the declared type. A parameter ``accumulate`` receives how sums are kept.
 
 Source: the operations' docstrings in coremltools 9.0 (converters/mil/mil/ops/defs, iOS15 to iOS18).
 """

@@ -12,7 +12,7 @@ from adain_runtime.mil.dtypes import Array
 
 def relu(x: Array) -> Array:
     """The positive part."""
-    return np.maximum(x, x.dtype.type(0))
+    return np.asarray(np.maximum(x, x.dtype.type(0)))
 
 
 def relu6(x: Array) -> Array:
@@ -39,7 +39,7 @@ def clamped_relu(x: Array, alpha: Array, beta: Array) -> Array:
 def sigmoid(x: Array) -> Array:
     """The logistic function, by the hyperbolic tangent, which never overflows."""
     wide = widen(x)
-    return wide.dtype.type(0.5) * (np.tanh(wide * wide.dtype.type(0.5)) + wide.dtype.type(1))
+    return np.asarray(wide.dtype.type(0.5) * (np.tanh(wide * wide.dtype.type(0.5)) + wide.dtype.type(1)))
 
 
 def silu(x: Array) -> Array:

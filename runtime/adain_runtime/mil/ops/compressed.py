@@ -27,7 +27,7 @@ def quantize(
         raise InputError(f"quantizes to {output_dtype!r}; the reference does int8 and uint8")
     ends = np.iinfo(output_dtype)
     whole = np.rint(widen(input) / _along(scale, axis, input.ndim)) + _along(zero_point, axis, input.ndim)
-    return np.clip(whole, ends.min, ends.max).astype(output_dtype)
+    return np.asarray(np.clip(whole, ends.min, ends.max).astype(output_dtype))
 
 
 def dequantize(
@@ -59,8 +59,8 @@ def constexpr_lut_to_dense(
     """Weights as indices into a palette.
 
     iOS16: ``indices`` are packed in bytes, ``lut`` is [entries], and ``shape`` says what they make. iOS18: ``indices``
-    have the weights' shape, and ``lut`` [groups of each axis..., entries, vector] has a palette for every block of them;
-    entries that are vectors spread along ``vector_axis``.
+    have the weights' shape, and ``lut`` [groups of each axis..., entries, vector] has a palette for every block of
+    them; entries that are vectors spread along ``vector_axis``.
     """
     if shape is not None:
         return lut[_packed(indices, math.log2(lut.size), shape)]
@@ -69,14 +69,17 @@ def constexpr_lut_to_dense(
         np.arange(size).reshape([-1 if axis == at else 1 for at in range(rank)]) // (size // groups)
         for axis, (size, groups) in enumerate(zip(indices.shape, lut.shape[:rank], strict=True))
     ]
-    found = lut[(*blocks, indices)]  # [..., vector]
+    index: Any = (*blocks, indices)
+    found: Array = lut[index]  # [..., vector]
     if vector_axis is None:
         if found.shape[-1] != 1:
             raise BundleError("a palette of vectors without the axis that they spread along: damaged")
-        return found[..., 0]
+        return np.asarray(found[..., 0])
     axis = int(vector_axis) % rank
     made = np.moveaxis(found, -1, axis + 1)
-    return made.reshape([size * (lut.shape[-1] if at == axis else 1) for at, size in enumerate(indices.shape)])
+    return np.asarray(
+        made.reshape([size * (lut.shape[-1] if at == axis else 1) for at, size in enumerate(indices.shape)])
+    )
 
 
 def constexpr_sparse_to_dense(nonzero_data: Array, mask: Array, shape: Array | None = None) -> Array:

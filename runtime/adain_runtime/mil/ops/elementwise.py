@@ -38,13 +38,13 @@ def select(cond: Array, a: Array, b: Array) -> Array:
 def rsqrt(x: Array, epsilon: Array | float = 1e-12) -> Array:
     """``1 / sqrt(x + epsilon)``."""
     wide = widen(x)
-    return 1 / np.sqrt(wide + wide.dtype.type(epsilon))
+    return np.asarray(1 / np.sqrt(wide + wide.dtype.type(epsilon)))
 
 
 def inverse(x: Array, epsilon: Array | float = 1e-4) -> Array:
     """``1 / (x + epsilon)``."""
     wide = widen(x)
-    return 1 / (wide + wide.dtype.type(epsilon))
+    return np.asarray(1 / (wide + wide.dtype.type(epsilon)))
 
 
 def real_div(x: Array, y: Array) -> Array:

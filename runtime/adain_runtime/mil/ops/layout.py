@@ -22,7 +22,7 @@ def reshape(x: Array, shape: Array) -> Array:
 
 def transpose(x: Array, perm: Array) -> Array:
     """Axes in another order."""
-    return x.transpose([int(axis) for axis in perm])
+    return np.asarray(x.transpose([int(axis) for axis in perm]))
 
 
 def expand_dims(x: Array, axes: Array) -> Array:
@@ -99,7 +99,7 @@ def pixel_shuffle(x: Array, upscale_factor: Array | int) -> Array:
     factor = int(upscale_factor)
     batch, channels, height, width = x.shape
     parts = x.reshape(batch, channels // factor**2, factor, factor, height, width)
-    return parts.transpose(0, 1, 4, 2, 5, 3).reshape(batch, -1, height * factor, width * factor)
+    return np.asarray(parts.transpose(0, 1, 4, 2, 5, 3).reshape(batch, -1, height * factor, width * factor))
 
 
 def pixel_unshuffle(x: Array, downscale_factor: Array | int) -> Array:
@@ -107,7 +107,7 @@ def pixel_unshuffle(x: Array, downscale_factor: Array | int) -> Array:
     factor = int(downscale_factor)
     batch, channels, height, width = x.shape
     parts = x.reshape(batch, channels, height // factor, factor, width // factor, factor)
-    return parts.transpose(0, 1, 3, 5, 2, 4).reshape(batch, -1, height // factor, width // factor)
+    return np.asarray(parts.transpose(0, 1, 3, 5, 2, 4).reshape(batch, -1, height // factor, width // factor))
 
 
 def depth_to_space(x: Array, block_size: Array | int) -> Array:
@@ -115,7 +115,7 @@ def depth_to_space(x: Array, block_size: Array | int) -> Array:
     factor = int(block_size)
     batch, channels, height, width = x.shape
     parts = x.reshape(batch, factor, factor, channels // factor**2, height, width)
-    return parts.transpose(0, 3, 4, 1, 5, 2).reshape(batch, -1, height * factor, width * factor)
+    return np.asarray(parts.transpose(0, 3, 4, 1, 5, 2).reshape(batch, -1, height * factor, width * factor))
 
 
 OPS: Mapping[str, Callable[..., Any]] = {

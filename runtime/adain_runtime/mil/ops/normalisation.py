@@ -17,7 +17,7 @@ def instance_norm(
     epsilon: Array | float = 1e-5,
     accumulate: Accumulate = "float32",
 ) -> Array:
-    """``x`` [N,C,...] with each image and channel brought to mean 0 and biased variance 1, then ``gamma``, ``beta`` [C].
+    """``x`` [N,C,...], each image and channel brought to mean 0 and biased variance 1, then ``gamma``, ``beta`` [C].
 
     Where sums are kept in float16, the squares that are summed are float16 too.
     """

@@ -15,7 +15,7 @@ _MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
 
 
 def pad(x: Array, pad: Array, mode: str = "constant", constant_val: Array | float = 0.0) -> Array:
-    """The last axes of ``x`` padded, ``pad`` being [before, after] of each; reflected or replicated only the last two."""
+    """The last axes of ``x`` padded by [before, after] of each; the last two only if by reflection or replication."""
     if mode not in _MODES:
         raise InputError(f"pads by {mode!r}, which the reference doesn't know ({', '.join(_MODES)})")
     given = pairs(pad)

@@ -43,15 +43,9 @@ def fill(shape: Array, value: Array | float = 0.0) -> Array:
     return np.full([int(size) for size in shape], value)
 
 
-def range_1d(start: Array, end: Array, step: Array) -> Array:
-    """From ``start`` in steps up to, and without, ``end``."""
-    return np.arange(start, end, step)
-
-
 OPS: Mapping[str, Callable[..., Array | str]] = {
     "const": const,
     "fill": fill,
     "gather": gather,
-    "range_1d": range_1d,
     "shape": shape,
 }
