@@ -51,7 +51,7 @@ class Blobs:
                 f"{dtype.name} ({dtype.blob}); {_AGAIN}"
             )
         try:
-            return unpack(bytes(self._data[start : start + size]), dtype, count)
+            return unpack(self._data[start : start + size], dtype, count)
         except BundleError as error:
             raise BundleError(f"{self._path}: the blob at {offset}: {error}; {_AGAIN}") from error
 

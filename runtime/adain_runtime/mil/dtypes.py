@@ -68,7 +68,7 @@ BY_NUMBER = {dtype.number: dtype for dtype in _ALL}
 BY_NAME = {dtype.name: dtype for dtype in _ALL}
 
 
-def unpack(data: bytes, dtype: DType, count: int) -> Array:
+def unpack(data: bytes | memoryview, dtype: DType, count: int) -> Array:
     """Elements from the bytes of a file; those of fewer than eight bits are packed, low bits first.
 
     Raises:

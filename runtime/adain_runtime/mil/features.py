@@ -47,6 +47,11 @@ class Feature:
     ranges: tuple[Range, ...] = ()
     description: str = ""
 
+    @property
+    def flexible(self) -> bool:
+        """Whether it takes more than one shape."""
+        return self.shape is None or bool(self.shapes or self.ranges)
+
     def admits(self, shape: tuple[int, ...]) -> bool:
         """Whether it takes a shape (of an image, [H,W])."""
         if self.shapes:
