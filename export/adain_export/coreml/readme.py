@@ -150,9 +150,7 @@ final class Stylizer {{
 
 
 def _load(part: str, name: str, interface: Part, plan: Plan) -> str:
-    function = next(
-        (f'"{f.name}"' for f in interface.functions if (f.height, f.width) == plan.default), "nil"
-    )
+    function = next((f'"{f.name}"' for f in interface.functions if (f.height, f.width) == plan.default), "nil")
     return f'try load("{name}", {function})'
 
 
