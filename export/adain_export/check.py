@@ -115,9 +115,7 @@ def to_eight_bits(image: Array) -> Array:
     return rounded
 
 
-def _compare(
-    case: str, wanted: Arrays, found: Arrays, precision: str, tolerance: Tolerance
-) -> tuple[float, float]:
+def _compare(case: str, wanted: Arrays, found: Arrays, precision: str, tolerance: Tolerance) -> tuple[float, float]:
     """Largest difference and PSNR of the image; 0 and infinity for a part that gives none."""
     difference, decibels = 0.0, float("inf")
     for name, values in wanted.items():
@@ -147,9 +145,7 @@ def in_torch(part: str, network: Network, feeds: Arrays) -> dict[str, Array]:
     return {name: value.numpy() for name, value in zip(names, values, strict=True)}
 
 
-def _feeds(
-    part: str, network: Network, batch: int, height: int, width: int, *, eight_bits: bool = False
-) -> Arrays:
+def _feeds(part: str, network: Network, batch: int, height: int, width: int, *, eight_bits: bool = False) -> Arrays:
     """Inputs of one size: a picture with structure at all scales, and the statistics of another."""
     rng = np.random.default_rng([_SEED, batch, height, width])
     image, other = (pink_noise(rng, batch, height, width) for _ in range(2))

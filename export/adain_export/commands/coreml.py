@@ -45,9 +45,13 @@ def coreml(
     ] = None,
     target: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="|".join(SYSTEMS), help="Oldest system. Default: the oldest that can.", show_default=False),
+        typer.Option(
+            metavar="|".join(SYSTEMS), help="Oldest system. Default: the oldest that can.", show_default=False
+        ),
     ] = None,
-    io: Annotated[str, typer.Option(metavar="image|tensor", help="Image buffers, or float arrays in [0, 1].")] = "image",
+    io: Annotated[
+        str, typer.Option(metavar="image|tensor", help="Image buffers, or float arrays in [0, 1].")
+    ] = "image",
     parts: Annotated[
         str, typer.Option(metavar="PART,PART,...", help="encoder, stylizer, decoder (masks need it).")
     ] = "encoder,stylizer",

@@ -1,4 +1,4 @@
-"""Core ML packages on disk: one for each part, or one with a function for each part and size; the same bytes each time."""
+"""Core ML packages on disk: one a part, or one with a function for each part and size; the same bytes each time."""
 
 from __future__ import annotations
 
@@ -117,7 +117,9 @@ def finish(package: Path, request: CoremlRequest, network: Network, described: M
     model.write_bytes(spec.SerializeToString(deterministic=True))
     path = package / "Manifest.json"
     plain = json.loads(path.read_text(encoding="utf-8"))
-    entries = {str(uuid5(NAMESPACE_URL, _IDENTIFIERS + item["path"])): item for item in plain["itemInfoEntries"].values()}
+    entries = {
+        str(uuid5(NAMESPACE_URL, _IDENTIFIERS + item["path"])): item for item in plain["itemInfoEntries"].values()
+    }
     root = next(key for key, item in entries.items() if item["path"] == _MODEL)
     plain |= {"itemInfoEntries": entries, "rootModelIdentifier": root}
     path.write_text(json.dumps(plain, indent=4, sort_keys=True) + "\n", encoding="utf-8")

@@ -192,8 +192,7 @@ def _check_size(size: Size, spec: NetworkSpec) -> None:
     if all(side % stride == 0 and smallest <= side <= most for side in size):
         return
     below, above = (
-        tuple(min(max((side + extra) // stride * stride, smallest), most) for side in size)
-        for extra in (0, stride - 1)
+        tuple(min(max((side + extra) // stride * stride, smallest), most) for side in size) for extra in (0, stride - 1)
     )
     nearest = " and ".join(dict.fromkeys(f"{height}x{width}" for height, width in (below, above)))
     raise InputError(

@@ -81,7 +81,15 @@ class CoreMLReferenceSession(BaseSession):
         self._packages: dict[str, Package] = {}
         for part in bundle.manifest.parts:
             for function in self._functions(part):
-                self._package(part).plan(function)
+                self._prepare(self._package(part), function)
+
+    def _prepare(self, package: Package, function: str) -> None:
+        """Check a function before any runs."""
+        package.plan(function)
+
+    def _execute(self, package: Package, function: str, given: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Run a function on what its package takes; images are [H,W,3] uint8 on both sides."""
+        return package.run(function, given, accumulate=self._accumulate)
 
     def function(self, part: str, height: int, width: int) -> tuple[Package, str]:
         """The package and the name of its function that run a part on images of a size.
@@ -103,8 +111,8 @@ class CoreMLReferenceSession(BaseSession):
         graph = self.bundle.part(part)
         package, name = self.function(part, *self._size(feeds))
         function = package.functions[name]
-        given = {feature.name: _given(feature, feeds[feature.name]) for feature in function.inputs}
-        made = package.run(name, given, accumulate=self._accumulate)
+        given = {feature.name: _given(feature, _over_map(feature.name, feeds)) for feature in function.inputs}
+        made = self._execute(package, name, given)
         return {
             tensor.name: _taken(feature, made[feature.name], np.dtype(tensor.dtype))
             for tensor, feature in zip(graph.outputs, function.outputs, strict=True)
@@ -150,6 +158,13 @@ class CoreMLReferenceSession(BaseSession):
         """Free the packages and their weights."""
         self._packages.clear()
         super().close()
+
+
+def _over_map(name: str, feeds: Mapping[str, Array]) -> Array:
+    """A feed as it is, or a scale or shift of each channel as maps: a package takes one shape only."""
+    if name in ("scale", "shift"):
+        return np.broadcast_to(feeds[name], feeds["features"].shape)
+    return feeds[name]
 
 
 def _given(feature: Feature, values: Array) -> Array:
