@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,9 @@ def converted(
     """
     feeds = feeds_for(part, network, height, width)
     module = _Pixels(part_module(part, network)) if pixels else part_module(part, network)
-    traced = torch.jit.trace(module, tuple(map(torch.from_numpy, feeds.values())), check_trace=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # the network's own checks of shapes are Python
+        traced = torch.jit.trace(module, tuple(map(torch.from_numpy, feeds.values())), check_trace=False)
     inputs = [
         ct.ImageType(name, shape=shape(values.shape), scale=1 / 255, color_layout=ct.colorlayout.RGB)
         if pixels and name == "image"

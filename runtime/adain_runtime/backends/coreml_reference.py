@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from adain_runtime.errors import BundleError, InputError, UnavailableError
 from adain_runtime.session import BaseSession
 
 if TYPE_CHECKING:
+    from adain_runtime.manifest import Tensor
     from adain_runtime.mil import Accumulate, Feature, Package
 
 NAME = "coreml-reference"
@@ -111,11 +112,12 @@ class CoreMLReferenceSession(BaseSession):
         graph = self.bundle.part(part)
         package, name = self.function(part, *self._size(feeds))
         function = package.functions[name]
-        given = {feature.name: _given(feature, _over_map(feature.name, feeds)) for feature in function.inputs}
+        cells = feeds["features"].shape[2:] if "features" in feeds else ()
+        given = {feature.name: _given(feature, feeds[feature.name], cells) for feature in function.inputs}
         made = self._execute(package, name, given)
         return {
             tensor.name: _taken(feature, made[feature.name], np.dtype(tensor.dtype))
-            for tensor, feature in zip(graph.outputs, function.outputs, strict=True)
+            for tensor, feature in zip(graph.outputs, _ordered(graph.outputs, function.outputs), strict=True)
         }
 
     def _size(self, feeds: Mapping[str, Array]) -> tuple[int, int]:
@@ -160,20 +162,22 @@ class CoreMLReferenceSession(BaseSession):
         super().close()
 
 
-def _over_map(name: str, feeds: Mapping[str, Array]) -> Array:
-    """A feed as it is, or a scale or shift of each channel as maps: a package takes one shape only."""
-    if name in ("scale", "shift"):
-        return np.broadcast_to(feeds[name], feeds["features"].shape)
-    return feeds[name]
+def _ordered(tensors: Sequence[Tensor], features: Sequence[Feature]) -> list[Feature]:
+    """A function's outputs in the manifest's order: by their names where these are the same, else as they come."""
+    named = {feature.name: feature for feature in features}
+    same = set(named) == {tensor.name for tensor in tensors}
+    return [named[tensor.name] for tensor in tensors] if same else list(features)
 
 
-def _given(feature: Feature, values: Array) -> Array:
-    """A part's array as the package takes it: an image as 8-bit pixels, the rest in the package's shape."""
+def _given(feature: Feature, values: Array, cells: tuple[int, ...]) -> Array:
+    """A part's array as the package takes it: an image as 8-bit pixels, a scale or shift as a map of ``cells``."""
     if feature.color is not None:
         pixels = np.rint(np.clip(values[0], 0, 1) * 255).astype(np.uint8)
         return np.ascontiguousarray(pixels.transpose(1, 2, 0))
     if feature.shape is not None and not feature.flexible and math.prod(feature.shape) == values.size:
         values = values.reshape(feature.shape)  # such as an alpha [1,1,1,1] for one declared as [1]
+    elif not feature.admits(values.shape) and cells:
+        values = np.broadcast_to(values, (*values.shape[:2], *cells))
     return values.astype(feature.dtype, copy=False)
 
 
