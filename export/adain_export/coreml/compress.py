@@ -58,7 +58,7 @@ def _palette(model: Any, bits: int, plan: Plan) -> Any:  # noqa: ANN401
 
 
 def _convolutions(model: Any, calibration: Calibration) -> list[Any]:  # noqa: ANN401
-    operations = model._mil_program.functions["main"].operations  # noqa: SLF001 no public way leads to a model's names
+    operations = model._mil_program.functions["main"].operations
     return [op for op in operations if op.op_type == "conv" and layer_of(op, calibration.layers) in calibration.int8]
 
 

@@ -1,4 +1,4 @@
-"""Core ML packages on disk: one for each part, or one with a function for each part and size; the same bytes each time."""
+"""Core ML packages on disk: one a part, or one with a function for each part and size; the same bytes each time."""
 
 from __future__ import annotations
 

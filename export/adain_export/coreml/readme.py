@@ -22,7 +22,7 @@ def readme(network: Network, request: CoremlRequest, plan: Plan, parts: Mapping[
     rows = [f"| `{file}` | {_megabytes(folder / file):.1f} | {_holds(file, parts)} |" for file in files]
     sections = [
         f"# {request.name}: AdaIN style transfer for Core ML\n",
-        f"Runs on {plan.system} and {MACS[plan.system]} or later. {_sizes(plan)} Height comes before width throughout.\n",
+        f"Runs on {plan.system} and {MACS[plan.system]} or later. {_sizes(plan)} Sizes are height x width.\n",
         "| package | MB | holds |\n|---|---|---|\n" + "\n".join(rows) + "\n",
         _memory(network, request, plan),
         _calls(network, request),
@@ -66,21 +66,21 @@ def _calls(network: Network, request: CoremlRequest) -> str:
     low, high = network.spec.alpha_range
     channels = network.spec.channels
     image = (
-        "a 32-bit BGRA or RGB pixel buffer of the exact size; Core ML reads it as RGB"
+        "pixel buffers (kCVPixelFormatType_32BGRA or 32ARGB) of the exact size"
         if request.io == "image"
         else "a Float32 MLMultiArray [1, 3, height, width], RGB in [0, 1]"
     )
     return (
-        f"The encoder turns a style image into `mean` and `std`, {channels} numbers each: make them once and keep them. "
+        f"The encoder turns a style image into `mean` and `std`, {channels} numbers each: make them once, keep them. "
         "A mix of styles is the weighted mean of their numbers. The stylizer takes a photo, `mean`, `std` and `alpha`, "
-        f"from {low:g} (the photo, redrawn) to {high:g} (all style).\n\nImages are {image}. `manifest.json` lists every "
-        "input, output and file with its SHA-256.\n"
+        f"from {low:g} (the photo, redrawn) to {high:g} (all style).\n\nImages are {image}. `manifest.json` lists all "
+        "inputs, outputs and files with their SHA-256.\n"
     )
 
 
 def _swift(network: Network, request: CoremlRequest, plan: Plan, parts: Mapping[str, Part]) -> str:
     names = {part: parts[part].file.removesuffix(".mlpackage") for part in ("encoder", "stylizer")}
-    loads = {part: _load(part, names[part], parts[part], plan) for part in names}
+    loads = {part: _load(names[part], parts[part], plan) for part in names}
     channels = network.spec.channels
     height, width = plan.default
     picture, value, result = (
@@ -149,7 +149,7 @@ final class Stylizer {{
 """
 
 
-def _load(part: str, name: str, interface: Part, plan: Plan) -> str:
+def _load(name: str, interface: Part, plan: Plan) -> str:
     function = next((f'"{f.name}"' for f in interface.functions if (f.height, f.width) == plan.default), "nil")
     return f'try load("{name}", {function})'
 

@@ -1,4 +1,4 @@
-"""Core ML: .mlpackage folders for iPhone, iPad and Mac, executed by the reference against PyTorch before they are kept."""
+"""Core ML: .mlpackage folders for iPhone, iPad and Mac, executed by the reference and compared with PyTorch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from adain_export.targets.onnx import refuse_foreign_folder
 from adain_runtime.backend import Options, Probe, require, require_backend
 from adain_runtime.bundle import MANIFEST, Bundle, describe_files
-from adain_runtime.errors import InputError
 from adain_runtime.files import replacing_folder
 from adain_runtime.manifest import Manifest, Parity, Sizes
 

@@ -82,7 +82,15 @@ class CoreMLReferenceSession(BaseSession):
         self._packages: dict[str, Package] = {}
         for part in bundle.manifest.parts:
             for function in self._functions(part):
-                self._package(part).plan(function)
+                self._prepare(self._package(part), function)
+
+    def _prepare(self, package: Package, function: str) -> None:
+        """Check a function before any runs."""
+        package.plan(function)
+
+    def _execute(self, package: Package, function: str, given: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Run a function on what its package takes; images are [H,W,3] uint8 on both sides."""
+        return package.run(function, given, accumulate=self._accumulate)
 
     def function(self, part: str, height: int, width: int) -> tuple[Package, str]:
         """The package and the name of its function that run a part on images of a size.
@@ -106,7 +114,7 @@ class CoreMLReferenceSession(BaseSession):
         function = package.functions[name]
         cells = feeds["features"].shape[2:] if "features" in feeds else ()
         given = {feature.name: _given(feature, feeds[feature.name], cells) for feature in function.inputs}
-        made = package.run(name, given, accumulate=self._accumulate)
+        made = self._execute(package, name, given)
         return {
             tensor.name: _taken(feature, made[feature.name], np.dtype(tensor.dtype))
             for tensor, feature in zip(graph.outputs, _ordered(graph.outputs, function.outputs), strict=True)
