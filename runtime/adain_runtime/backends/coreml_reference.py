@@ -178,7 +178,7 @@ def _given(feature: Feature, values: Array, cells: tuple[int, ...]) -> Array:
         values = values.reshape(feature.shape)  # such as an alpha [1,1,1,1] for one declared as [1]
     elif not feature.admits(values.shape) and cells:
         values = np.broadcast_to(values, (*values.shape[:2], *cells))
-    return values.astype(feature.dtype, copy=False)
+    return np.asarray(values.astype(feature.dtype, copy=False))
 
 
 def _taken(feature: Feature, values: Array, dtype: np.dtype[np.generic]) -> Array:
