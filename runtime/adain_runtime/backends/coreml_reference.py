@@ -184,5 +184,5 @@ def _given(feature: Feature, values: Array, cells: tuple[int, ...]) -> Array:
 def _taken(feature: Feature, values: Array, dtype: np.dtype[np.generic]) -> Array:
     """What the package gave as the part's array: pixels as [1,3,H,W] from 0 to 1."""
     if feature.color is not None:
-        return (values.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)).astype(dtype, copy=False)
-    return values.astype(dtype, copy=False)
+        values = values.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
+    return np.asarray(values.astype(dtype, copy=False))
