@@ -12,7 +12,6 @@ from adain_export import check
 from adain_export.coreml import convert
 from adain_export.coreml.request import CoremlRequest, plan
 from adain_export.graphs import StylizerPart
-from adain_runtime.errors import QualityError
 from adain_runtime.mil import Package
 from networks import SPECS, make_network
 
@@ -49,7 +48,7 @@ def test_loud_features_stay_finite_and_within_a_hundredth_of_float32(package_of,
         assert np.abs(wanted[0]).max() > 1000
         assert wanted[2].max() ** 2 > np.finfo(np.float16).max
     package = package_of(part)
-    for sums in ("float32", "float16"):
+    for sums in ("float32", "float16") if part == "encoder" else ("float32",):
         for values, found in zip(wanted, package.run("main", feeds, accumulate=sums).values(), strict=True):
             assert np.abs(values - found).max() <= 0.01 * np.abs(values).max()
 
@@ -60,9 +59,6 @@ def test_the_naive_formula_fails_the_same(package_of, loud, monkeypatch):
     monkeypatch.setattr(convert, "graph", lambda *_: (naive.eval(), example))
     feeds = check._feeds("stylizer", loud, 1, 64, 64)
     wanted = check.in_torch("stylizer", loud, feeds)["image"]
-    try:
-        found = next(iter(package_of("stylizer").run("main", feeds).values()))
-    except QualityError as error:
-        assert "not finite" in str(error)
-    else:
-        assert not np.abs(wanted - found).max() <= 0.01 * np.abs(wanted).max()
+    with np.errstate(all="ignore"):
+        found = [value.values for value in package_of("stylizer").trace("main", feeds)][-1]
+    assert not np.abs(wanted - found).max() <= 0.01 * np.abs(wanted).max()
