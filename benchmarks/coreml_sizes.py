@@ -4,7 +4,7 @@
     python benchmarks/coreml_sizes.py vgg19.safetensors --images ../shared/data/test --calibration calibration.json
 
 Each mode is exported as it would be for an app (encoder and stylizer at one size, for iOS18: one package, weights
-stored once) and executed op by op on pairs of pictures. Nothing here ran on Core ML: these are sizes and numbers, not times.
+stored once) and executed op by op on pairs of pictures. Nothing here ran on Core ML.
 Writes benchmarks/results/coreml_NETWORK.json and prints the table of docs/coreml.md.
 """
 

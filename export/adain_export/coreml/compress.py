@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adain_export.coreml.palette import palette
 from adain_export.coreml.request import SYSTEMS, CoremlRequest, Plan
 
 if TYPE_CHECKING:
@@ -45,15 +46,15 @@ def _int8_weights(model: Any, only: Collection[str] | None) -> Any:  # noqa: ANN
 
 
 def _palette(model: Any, bits: int, plan: Plan) -> Any:  # noqa: ANN401
-    """Weights as indices into 2^bits values, the best in least squares: the same each time.
+    """Weights as indices into 2^bits values; one palette a weight, or from iOS18 on one for every `GROUP` outputs.
 
-    One palette a weight, or from iOS18 on one for every `GROUP` output channels.
+    coremltools' own clustering wants scikit-learn for groups of this size, and draws its start at random.
     """
     import coremltools.optimize.coreml as cto
 
     grouped = SYSTEMS.index(plan.system) >= SYSTEMS.index("iOS18")
     kind = {"granularity": "per_grouped_channel", "group_size": GROUP} if grouped else {"granularity": "per_tensor"}
-    config = cto.OpPalettizerConfig(mode="kmeans", nbits=bits, **kind)
+    config = cto.OpPalettizerConfig(mode="custom", lut_function=lambda weights: palette(weights, bits), **kind)
     return cto.palettize_weights(model, cto.OptimizationConfig(global_config=config))
 
 

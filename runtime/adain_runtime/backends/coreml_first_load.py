@@ -130,7 +130,9 @@ def _key(digests: Mapping[str, str]) -> str:
 
 def _child(package: str, function: str, units: str, compiled: str) -> None:
     """Compile, load, run on grey, ask the compute plan; the last line of stdout is the placement as JSON."""
-    import coremltools as ct
+    from coremltools import ComputeUnit
+    from coremltools.models import CompiledMLModel
+    from coremltools.models.utils import compile_model
     from PIL import Image
 
     from adain_runtime.mil import Package as Reader
@@ -139,10 +141,10 @@ def _child(package: str, function: str, units: str, compiled: str) -> None:
     if not Path(compiled).is_dir():
         part = f"{compiled}.part"
         shutil.rmtree(part, ignore_errors=True)
-        Path(ct.models.utils.compile_model(package, part)).rename(compiled)
+        Path(compile_model(package, part)).rename(compiled)
     named = {} if len(opened.functions) == 1 else {"function_name": function}
-    chosen = getattr(ct.ComputeUnit, UNITS[units])
-    model = ct.models.CompiledMLModel(compiled, compute_units=chosen, **named)
+    chosen = getattr(ComputeUnit, UNITS[units])
+    model = CompiledMLModel(compiled, compute_units=chosen, **named)
     feeds: dict[str, Any] = {}
     for feature in opened.functions[function].inputs:
         shape = feature.shape or ()
@@ -152,11 +154,13 @@ def _child(package: str, function: str, units: str, compiled: str) -> None:
             else np.full(shape, 0.5, feature.dtype)
         )
     model.predict(feeds)
-    print(json.dumps(_placement(ct, compiled, chosen, function if named else "main")))  # noqa: T201 for the parent
+    print(json.dumps(_placement(compiled, chosen, function if named else "main")))  # noqa: T201 for the parent
 
 
-def _placement(ct: Any, compiled: str, units: Any, function: str) -> dict[str, int]:  # noqa: ANN401
-    plan = ct.models.compute_plan.MLComputePlan.load_from_path(path=compiled, compute_units=units)
+def _placement(compiled: str, units: Any, function: str) -> dict[str, int]:  # noqa: ANN401
+    from coremltools.models.compute_plan import MLComputePlan
+
+    plan = MLComputePlan.load_from_path(path=compiled, compute_units=units)
     counts: Counter[str] = Counter()
     for operation in plan.model_structure.program.functions[function].block.operations:
         usage = plan.get_compute_device_usage_for_mlprogram_operation(operation)
