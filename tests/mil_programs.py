@@ -31,8 +31,8 @@ def feeds_for(part: str, network: Network, height: int = 32, width: int = 48, se
     cells = (height // network.spec.stride, width // network.spec.stride)
     shapes = {
         "image": (1, 3, height, width),
-        "features": (1, channels, *cells),
-        **dict.fromkeys(("scale", "shift", "mean", "std"), (1, channels, 1, 1)),
+        **dict.fromkeys(("features", "scale", "shift"), (1, channels, *cells)),
+        **dict.fromkeys(("mean", "std"), (1, channels, 1, 1)),
         "alpha": (1, 1, 1, 1),
     }
     feeds = {name: random.random(shapes[name], np.float32) for name in INPUTS[part]}
@@ -65,7 +65,7 @@ def converted(
         network: the network.
         target: the deployment target.
         half: float16 instead of float32.
-        shape: makes the declared shape of images and features of their own, such as a RangeDim.
+        shape: makes the declared shape of images and maps of their own, such as a RangeDim.
         pixels: images in and out instead of arrays.
         height: of the image.
         width: of the image.
@@ -78,7 +78,7 @@ def converted(
     inputs = [
         ct.ImageType(name, shape=shape(values.shape), scale=1 / 255, color_layout=ct.colorlayout.RGB)
         if pixels and name == "image"
-        else ct.TensorType(name, shape=shape(values.shape) if name in ("image", "features") else values.shape)
+        else ct.TensorType(name, shape=shape(values.shape) if name not in ("mean", "std", "alpha") else values.shape)
         for name, values in feeds.items()
     ]
     outputs = [

@@ -129,8 +129,11 @@ def find_bundle(model: str | os.PathLike[str], target: str) -> Bundle:
         raise InputError(
             f"{model}: is a file; a checkpoint is exported first (adain-export onnx FILE) or run by --backend torch"
         )
-    names = ", ".join(sorted({folder.split("-")[0] for folder in here})) or "none"
-    raise InputError(f"{model}: neither a bundle folder nor an embedded {target} model (embedded: {names})")
+    names = ", ".join(sorted(folder.split("-")[0] for folder in here if f"-{target}-" in folder)) or "none"
+    raise InputError(
+        f"{model}: neither a bundle folder nor an embedded {target} model (embedded: {names}); "
+        f"make one with: adain-export {target}"
+    )
 
 
 def _misfit(manifest: Manifest) -> str | None:

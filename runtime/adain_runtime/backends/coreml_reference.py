@@ -178,11 +178,11 @@ def _given(feature: Feature, values: Array, cells: tuple[int, ...]) -> Array:
         values = values.reshape(feature.shape)  # such as an alpha [1,1,1,1] for one declared as [1]
     elif not feature.admits(values.shape) and cells:
         values = np.broadcast_to(values, (*values.shape[:2], *cells))
-    return values.astype(feature.dtype, copy=False)
+    return np.asarray(values.astype(feature.dtype, copy=False))
 
 
 def _taken(feature: Feature, values: Array, dtype: np.dtype[np.generic]) -> Array:
     """What the package gave as the part's array: pixels as [1,3,H,W] from 0 to 1."""
     if feature.color is not None:
-        return (values.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)).astype(dtype, copy=False)
-    return values.astype(dtype, copy=False)
+        values = values.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
+    return np.asarray(values.astype(dtype, copy=False))
