@@ -34,7 +34,7 @@ def mac(bundle, tmp_path, monkeypatch):
     """This machine as a Mac with a fake of coremltools; the path of its log."""
     log = tmp_path / "calls.txt"
     log.write_text("")
-    monkeypatch.setattr(coreml.sys, "platform", "darwin")
+    monkeypatch.setattr(coreml.platform, "system", lambda: "Darwin")
     monkeypatch.setenv("PYTHONPATH", str(FAKE))
     monkeypatch.setenv("FAKE_CORE_ML_LOG", str(log))
     monkeypatch.setenv(coreml_first_load.CACHE_VARIABLE, str(tmp_path / "cache"))
@@ -66,7 +66,7 @@ def test_off_a_mac_the_command_ends_with_3_and_one_line(adain_run, write_image, 
 
 
 def test_a_mac_without_coremltools_is_told_the_line_that_installs_it(monkeypatch):
-    monkeypatch.setattr(coreml.sys, "platform", "darwin")
+    monkeypatch.setattr(coreml.platform, "system", lambda: "Darwin")
     monkeypatch.setattr(coreml, "find_spec", lambda _: None)
     assert BACKEND.probe().fix == 'pip install "coremltools>=9.0,<10"'
     monkeypatch.setattr(coreml.sys, "version_info", (3, 14, 0))

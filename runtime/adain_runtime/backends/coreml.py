@@ -34,7 +34,7 @@ class CoreMLBackend:
 
     def probe(self) -> Probe:
         """Whether this is a Mac with coremltools."""
-        if sys.platform != "darwin":
+        if platform.system() != "Darwin":  # not sys.platform, by which a type checker takes the rest for dead
             return Probe(
                 False,
                 f"Core ML runs on macOS only, and this is {platform.system()}",
