@@ -9,16 +9,19 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from adain_export.commands.coreml import coreml
 from adain_export.commands.onnx import onnx
 from adain_export.commands.shared import files_table, parity_line
 from adain_export.doctor import diagnose
 from adain_runtime.bundle import Bundle
 from adain_runtime.cli import console
+from adain_runtime.sizes import spell_sizes
 
 EXAMPLES = console.examples(
     ("adain-export onnx", "the embedded student, here"),
     ("adain-export onnx vgg19.safetensors --fp16 -o build", "in half precision"),
     ("adain-export onnx --int8 calibration.json", "in int8, see adain-calib"),
+    ("adain-export coreml --size 512 --size 768", "for iPhone, in half"),
     ("adain-export inspect build/vgg19-onnx-fp16", "what is in a bundle"),
     ("adain-export doctor", "what works here"),
 )
@@ -37,6 +40,7 @@ def options(_version: console.Version = False) -> None:
 
 
 app.command()(onnx)
+app.command()(coreml)
 
 
 @app.command(name="list")
@@ -66,7 +70,8 @@ def inspect(
         "target, precision": f"{manifest.target}, {manifest.precision}",
         "encoder": manifest.encoder_id,
         "weights": manifest.weights_sha256,
-        "sizes": _sizes(opened),
+        "sizes": spell_sizes(manifest.sizes),
+        "options": ", ".join(f"{option} {value}" for option, value in manifest.options.items()) or "none",
         "rewrites": ", ".join(manifest.rewrites) or "none",
         "int8": ", ".join(manifest.int8) or "no layer",
         "made with": ", ".join(f"{tool} {version}" for tool, version in manifest.tools.items()),
@@ -99,9 +104,3 @@ def doctor(as_json: console.AsJson = False, _verbose: console.Verbose = False) -
         console.probe_table("Targets", "target", found.targets),
         console.probe_table("Backends", "backend", found.backends),
     )
-
-
-def _sizes(bundle: Bundle) -> str:
-    sizes = bundle.manifest.sizes
-    upper = "" if sizes.maximum is None else f", at most {sizes.maximum}"
-    return f"multiples of {sizes.multiple}, at least {sizes.minimum}{upper}"

@@ -91,15 +91,21 @@ def split(names: str) -> tuple[str, ...]:
     return () if names == "none" else tuple(name.strip() for name in names.split(",") if name.strip())
 
 
-def show_export(bundle: Bundle, as_json: bool) -> None:
-    """What was written, how far it is from torch, and the next command; or the manifest as JSON."""
+def show_export(bundle: Bundle, as_json: bool, *, run: str | None = None) -> None:
+    """What was written, how far it is from torch, and the next command; or the manifest as JSON.
+
+    Args:
+        bundle: what was written.
+        as_json: whether the manifest is shown.
+        run: what ``adain-run`` is to be given for it; None for a bundle of its default backend.
+    """
     if as_json:
         console.print_json({"bundle": str(bundle.path), "manifest": json.loads(bundle.manifest.to_json())})
         return
     console.show(
         files_table(bundle),
         f"parity: {parity_line(bundle.manifest.parity)}",
-        f"wrote {bundle.path}; next: adain-run PHOTO STYLE --model {bundle.path}",
+        f"wrote {bundle.path}; next: adain-run PHOTO STYLE {run or f'--model {bundle.path}'}",
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adain_runtime.backend import Options, Probe, require, require_backend
-from adain_runtime.bundle import MANIFEST, Bundle, describe_file
+from adain_runtime.bundle import MANIFEST, Bundle, describe_files, unlisted
 from adain_runtime.errors import InputError
 from adain_runtime.files import replacing_folder
 from adain_runtime.manifest import Manifest, Parity, Sizes
@@ -58,7 +58,7 @@ class OnnxTarget:
                 weights_sha256=weights_sha256(network),
                 encoder_id=encoder_id(network),
                 parts=made.interfaces,
-                files={path.name: describe_file(path) for path in sorted(folder.iterdir())},
+                files=describe_files(folder),
                 sizes=Sizes(multiple=network.spec.stride, minimum=2 * network.spec.stride),
                 rewrites=made.rewrites,
                 calibration=None if int8 is None else int8.calibration.digest,
@@ -90,13 +90,11 @@ def refuse_foreign_folder(path: Path) -> None:
         raise InputError(f"{path.parent}: is a file, and a folder is wanted; choose another -o")
     if path.is_symlink() or (path.exists() and not (path / MANIFEST).is_file()):
         raise InputError(f"{path}: exists and is no bundle, so it is not replaced; choose another -o")
-    if path.exists():
-        listed = set(_listed_files(path / MANIFEST)) | {MANIFEST}
-        if strangers := sorted({found.name for found in path.iterdir()} - listed):
-            raise InputError(
-                f"{path}: holds {', '.join(strangers[:3])} beside the bundle, which replacing it would lose; move "
-                "it elsewhere, or choose another -o"
-            )
+    if path.exists() and (strangers := unlisted(path, _listed_files(path / MANIFEST))):
+        raise InputError(
+            f"{path}: holds {', '.join(strangers[:3])} beside the bundle, which replacing it would lose; move "
+            "it elsewhere, or choose another -o"
+        )
 
 
 def _listed_files(manifest: Path) -> list[str]:
