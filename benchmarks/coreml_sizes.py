@@ -45,14 +45,20 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=4)
     parser.add_argument("--size", default="256")
     parser.add_argument("--second", default="512", help="the row of two sizes")
+    parser.add_argument("--only", nargs="*", help="rows to make, by name; others that stand in the result are kept")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     network = load_network(arguments.checkpoint or embedded_checkpoint())
     size = parse_size(arguments.size)
     pairs = take_pairs(arguments.images, arguments.pairs, size)
     rows: dict[str, dict[str, object]] = {}
+    path = arguments.out / f"coreml_{network.spec.name}.json"
+    if arguments.only and path.is_file():
+        rows = json.loads(path.read_text())["rows"]
     with tempfile.TemporaryDirectory() as folder:
         for name, request in requests(network, size, parse_size(arguments.second), arguments.calibration).items():
+            if arguments.only and name not in arguments.only:
+                continue
             bundle = get_target("coreml").export(network, request, Path(folder) / str(len(rows)))
             rows[name] = {"megabytes": megabytes(bundle)} | measure(bundle, network, pairs)
             print(row(name, rows[name]), flush=True)
@@ -65,7 +71,7 @@ def main() -> None:
         "rows": rows,
     }
     arguments.out.mkdir(exist_ok=True)
-    (arguments.out / f"coreml_{network.spec.name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    path.write_text(json.dumps(result, indent=1) + "\n")
     print("\n| mode | MB | PSNR, worst | PSNR, median | max abs |\n|---|---|---|---|---|")
     for name, found in rows.items():
         print(row(name, found))

@@ -27,6 +27,16 @@ def test_few_values_are_kept_exactly():
     assert np.array_equal(values[indices].reshape(2, 2), weights)
 
 
+@pytest.mark.parametrize("bits", [4, 6, 8])
+def test_few_weights_with_far_ones_among_them_get_less_error_than_even_steps_of_int_would(bits):
+    weights = np.random.default_rng(1).standard_t(4, 6_000).astype(np.float16)
+    values, indices = palette(weights, bits)
+    wide = weights.astype(np.float64)
+    step = (wide.max() - wide.min()) / ((1 << bits) - 1)
+    even = np.rint((wide - wide.min()) / step) * step + wide.min()
+    assert np.mean((wide - values[indices]) ** 2) < 0.3 * np.mean((wide - even) ** 2)
+
+
 @pytest.mark.parametrize(("bits", "known"), [(2, 0.1175), (3, 0.03454), (4, 0.009497)])
 def test_normal_weights_get_the_error_of_the_best_quantiser(bits, known):
     """Max 1960, table 1: the least mean squared error of 4, 8 and 16 values for a normal distribution."""

@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -86,8 +87,7 @@ def _inputs(
     for tensor in part_interface(part, network.spec, "").inputs:
         over_map = tensor.name in ("features", "scale", "shift")
         if tensor.name == "image" or over_map:
-            step, planes = (stride, channels) if over_map else (1, 3)
-            shape = _shape(ct, plan, size, lambda s, step=step, planes=planes: (1, planes, s[0] // step, s[1] // step))
+            shape = _shape(ct, plan, size, partial(_dimensions, *((stride, channels) if over_map else (1, 3))))
         else:
             shape = tuple(axis if isinstance(axis, int) else 1 for axis in tensor.shape)
         if tensor.name == "image" and request.io == "image":
@@ -96,6 +96,10 @@ def _inputs(
             half = tensor.name == "features" and request.precision == "fp16"
             made.append(ct.TensorType(tensor.name, shape=shape, dtype=np.float16 if half else np.float32))
     return made
+
+
+def _dimensions(step: int, planes: int, size: Size) -> tuple[int, ...]:
+    return 1, planes, size[0] // step, size[1] // step
 
 
 def _shape(ct: ModuleType, plan: Plan, size: Size | None, dimensions: Callable[[Size], tuple[int, ...]]) -> Any:  # noqa: ANN401

@@ -64,7 +64,8 @@ class Norm(nn.Module):
         if self.cells is not None:
             return made * sqrt((self.cells - 1) / self.cells)
         cells = features.shape[2] * features.shape[3]
-        return made * ((cells - 1) / cells) ** 0.5
+        scaled: Tensor = made * ((cells - 1) / cells) ** 0.5
+        return scaled
 
 
 class EncoderGraph(nn.Module):

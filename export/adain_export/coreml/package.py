@@ -58,11 +58,11 @@ def write_packages(
             )
             for part in parts
         }
-    size = plan.default if plan.shapes == "fixed" else None
+    only = plan.default if plan.shapes == "fixed" else None
     interfaces = {}
     for part in parts:
         file = f"{request.name}_{part}{SUFFIX}"
-        _save(converted(part, network, request, plan, size), folder / file)
+        _save(converted(part, network, request, plan, only), folder / file)
         finish(folder / file, request, network, described)
         interfaces[part] = _interface(part, network, request, file)
     return interfaces
@@ -76,11 +76,11 @@ def function_name(part: str, size: Size) -> str:
 
 def _interface(part: str, network: Network, request: CoremlRequest, file: str) -> Part:
     whole = part_interface(part, network.spec, file, features="float16" if request.precision == "fp16" else "float32")
-    one = [
+    inputs, outputs = (
         tuple(replace(tensor, shape=(1, *tensor.shape[1:])) for tensor in tensors)
         for tensors in (whole.inputs, whole.outputs)
-    ]
-    return Part(file, *one)
+    )
+    return Part(file, inputs, outputs)
 
 
 def _save(model: Any, path: Path) -> None:  # noqa: ANN401

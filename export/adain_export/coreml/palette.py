@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-_BINS = 4096
+_IN_A_BIN = 200  # weights on average: the cube root of smaller counts says little of a density
 _MOST_STEPS = 200
 
 
@@ -41,7 +41,8 @@ def palette(weights: NDArray[np.floating], bits: int) -> tuple[NDArray[np.floati
 
 
 def _start(values: NDArray[np.float64], counts: NDArray[np.intp], size: int) -> NDArray[np.float64]:
-    density, edges = np.histogram(values, _BINS, weights=counts)
+    bins = max(int(counts.sum()) // _IN_A_BIN, 8)
+    density, edges = np.histogram(values, bins, weights=counts)
     share = np.concatenate([[0.0], np.cumsum(np.cbrt(density))])
     places = (np.arange(size) + 0.5) / size * share[-1]
     found: NDArray[np.float64] = np.interp(places, share, edges)

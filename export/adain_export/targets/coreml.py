@@ -6,6 +6,8 @@ import copy
 import json
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING
 from adain_export.targets.onnx import refuse_foreign_folder
 from adain_runtime.backend import Options, Probe, require, require_backend
 from adain_runtime.bundle import MANIFEST, Bundle, describe_files
+from adain_runtime.errors import QualityError
 from adain_runtime.files import replacing_folder
 from adain_runtime.manifest import Manifest, Parity, Sizes
 
@@ -143,6 +146,17 @@ def _described(manifest: Manifest, plan: Plan) -> dict[str, str]:
     } | ({} if manifest.calibration is None else {"calibration": manifest.calibration})
 
 
+@contextmanager
+def _advised(request: CoremlRequest) -> Iterator[None]:
+    """Say what may be done about a package that differs too much."""
+    try:
+        yield
+    except QualityError as error:
+        if request.allow_low_quality:
+            raise
+        raise QualityError(f"{error}; store more bits, or keep it with --allow-low-quality") from error
+
+
 def _parity(bundle: Bundle, network: Network, request: CoremlRequest, plan: Plan) -> Parity:
     from adain_export.check import check
     from adain_export.coreml.tolerances import tolerance_of
@@ -151,7 +165,7 @@ def _parity(bundle: Bundle, network: Network, request: CoremlRequest, plan: Plan
     sizes = list(plan.sizes)
     if plan.shapes == "range":  # its corners, as far as they stay small enough to be run at once
         sizes = list(dict.fromkeys([(low, min(high, 2 * low)), plan.default]))
-    with require_backend(REFERENCE).open(bundle, Options()) as session:
+    with require_backend(REFERENCE).open(bundle, Options()) as session, _advised(request):
         return check(
             session,
             network,
