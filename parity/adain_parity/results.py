@@ -14,7 +14,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
 
-from adain_parity import records
+from adain_export import records
+from adain_export.tolerances import AT_LEAST, Metrics, PartName
 from adain_runtime.errors import InputError
 from adain_runtime.files import replacing_file
 
@@ -25,44 +26,9 @@ _LARGEST = 1 << 28  # bytes; a run of ten thousand cases is some ten megabytes
 
 Verdict = Literal["passed", "failed", "skipped", "crashed", "timed out"]
 Stage = Literal["encoder", "adain", "decoder"]
-PartName = Literal["encoder", "decoder", "stylizer"]
 
-
-@dataclass(frozen=True)
-class Metrics:
-    """How far one part of a backend is from the reference on the same inputs, or what it may be: see `Part`.
-
-    Image numbers are of images in [0, 1]. As a measurement, None is a number that this part doesn't have or that
-    could not be computed because a value was not finite; as a limit, None is no limit.
-
-    Attributes:
-        max_abs: largest absolute difference of the image. Limit: at most.
-        mean_abs: mean absolute difference of the image. Limit: at most.
-        psnr: dB, peak 1; None also where the images are equal to the last bit (``max_abs`` is 0). Limit: at least.
-        ssim: structural similarity of the luminance, at most 1; None for a side under 11 pixels. Limit: at least.
-        mean_error: relative L2 error of the channels' means. Limit: at most.
-        std_error: relative L2 error of the channels' standard deviations. Limit: at most.
-        relative_l2: of the features, ``|found - wanted| / |wanted|``. Limit: at most.
-        cosine: of the features as one vector, at most 1. Limit: at least.
-        content_loss: the backend's content loss minus the reference's, over the reference's, by the model's own
-            encoder; signed as a measurement, its size is held to the limit. Limit: at most.
-        style_loss: the same of the style loss.
-    """
-
-    max_abs: float | None = None
-    mean_abs: float | None = None
-    psnr: float | None = None
-    ssim: float | None = None
-    mean_error: float | None = None
-    std_error: float | None = None
-    relative_l2: float | None = None
-    cosine: float | None = None
-    content_loss: float | None = None
-    style_loss: float | None = None
-
-
-AT_LEAST = frozenset(("psnr", "ssim", "cosine"))
-"""The metrics that are good when large; all others are good when small."""
+__all__ = ["AT_LEAST", "Blame", "Case", "LayerError", "Machine", "Metrics", "Part", "PartName", "Pictures"]
+__all__ += ["Reference", "Run", "Stage", "StageError", "Verdict", "timestamp"]
 
 
 @dataclass(frozen=True)
