@@ -37,7 +37,8 @@ class Metrics:
         ssim: structural similarity of the luminance, at most 1; None for a side under 11 pixels. Limit: at least.
         mean_error: relative L2 error of the channels' means. Limit: at most.
         std_error: relative L2 error of the channels' standard deviations. Limit: at most.
-        relative_l2: of the features, ``|found - wanted| / |wanted|``. Limit: at most.
+        relative_l2: of the features, or of the image where that is what the part gives: ``|found - wanted| /
+            |wanted|``. Limit: at most.
         cosine: of the features as one vector, at most 1. Limit: at least.
         statistics: the worse of mean and standard deviation against the reference's own formula on the part's own
             features, relative L2: what the statistics alone are off by, whatever the precision. Limit: at most.
@@ -154,13 +155,14 @@ def read_toml(path: Path) -> dict[str, object]:
             raise InputError(f"{path}: is no file, and a TOML file is wanted")
         if path.stat().st_size > _LARGEST:
             raise InputError(f"{path}: too large ({path.stat().st_size:,} bytes) for a TOML file that a person wrote")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        plain: dict[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; check the path") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: can't be read ({error}); check the path") from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not TOML ({error}); mend that line") from error
+    return plain
 
 
 PARTS: tuple[PartName, ...] = get_args(PartName)
