@@ -44,7 +44,9 @@ def assign(parts: Sequence[Part], limits: Limits, trace: Trace, *, always: bool 
     first = next((layer for layer in traced.curve if not layer), None)
     if part == "stylizer" and first is not None:
         stage = stage_of(first.layer)
-    return Blame(_sentence(stage, part, traced, first), stage, None if first is None else first.layer, stages, traced.curve)
+    return Blame(
+        _sentence(stage, part, traced, first), stage, None if first is None else first.layer, stages, traced.curve
+    )
 
 
 def stage_of(layer: str) -> Stage:

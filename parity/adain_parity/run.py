@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -19,15 +18,14 @@ from PIL import Image
 from adain_export import records
 from adain_export.tolerances import PartName
 from adain_parity import blame
-from adain_parity.artefacts import Model
 from adain_parity.layers import Traced, read_traced
-from adain_parity.matrix import Cell, Limits
+from adain_parity.matrix import Limits
 from adain_parity.measure import measure
-from adain_parity.pictures import find_picture, to_image
 from adain_parity.plan import Planned
 from adain_parity.reference import Floats, Reference, Truth
 from adain_parity.results import DIFFERENCE_GAIN, Case, Pictures
 from adain_parity.sandbox import Ended, run_module
+from adain_parity.truths import Truths
 from adain_parity.worker import Job, Outcome
 from adain_runtime.backends.onnx import short_name
 
@@ -49,39 +47,6 @@ ACCELERATORS = (
 PICTURES = "pictures"
 Report = Callable[[int, int, str], None]
 """Told after every case: cases done, cases in all, and what was done."""
-
-
-@dataclass(frozen=True, eq=False)
-class Truths:
-    """What the cases of one network are compared with, computed once and kept, with files of what is fed.
-
-    Attributes:
-        reference: computes them.
-        root: where pictures with relative paths are.
-        work: folder for the feeds.
-    """
-
-    reference: Reference
-    root: Path
-    work: Path
-
-    @cached_property
-    def _made(self) -> dict[Cell, tuple[Truth, Path]]:
-        return {}
-
-    def of(self, cell: Cell) -> tuple[Truth, Path]:
-        """A cell's truth, and the file of its feeds."""
-        if cell not in self._made:
-            content, style = (
-                to_image(find_picture(name, self.root).pixels(cell.height, cell.width))
-                for name in (cell.content, cell.style)
-            )
-            truth = self.reference.truth(content, style, cell.alpha)
-            file = self.work / f"feeds-{len(self._made)}.npz"
-            with file.open("wb") as stream:
-                np.savez(stream, **truth.feeds())  # type: ignore[arg-type]
-            self._made[cell] = truth, file
-        return self._made[cell]
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,10 +101,9 @@ def run_cases(plans: Sequence[Planned], settings: Settings, report: Report = lam
         waiting = []
         for i, plan in enumerate(plans):
             if plan.artefact is not None:
-                truth, feeds = truths[plan.model.name].of(plan.cell)
                 place = work / f"case-{i}"
                 place.mkdir()
-                one = _Case(plan, truth, feeds, truths[plan.model.name].reference, place, settings)
+                one = _Case(plan, truths[plan.model.name], truths[plan.model.name].of(plan.cell), place, settings)
                 waiting.append(pool.submit(one.run))
             else:
                 waiting.append(pool.submit(lambda case: case, plan.case))
@@ -160,9 +124,8 @@ class _Case:
     """A case under way."""
 
     plan: Planned
+    truths: Truths
     truth: Truth
-    feeds: Path
-    reference: Reference
     work: Path
     settings: Settings
 
@@ -185,7 +148,7 @@ class _Case:
         with np.load(job.outputs, allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
         limits = self.plan.limits
-        parts = measure(found, outcome.errors, outcome.seconds, limits, self.truth, self.reference)
+        parts = measure(found, outcome.errors, outcome.seconds, limits, self.truth, self.truths.reference)
         why = blame.assign(parts, limits, self._trace, always=self.settings.stages)
         problems = [f"{part.part}: {', '.join(part.failures)}" for part in parts if not part]
         if lie := provider_lie(self.plan.case.provider, outcome):
@@ -202,7 +165,8 @@ class _Case:
         )
 
     def _trace(self, part: PartName) -> Traced:
-        job = replace(self._job("trace"), part=part, tolerance=self.plan.limits.layer)
+        wanted = str(self.truths.layers_file(self.plan.cell, part))
+        job = replace(self._job("trace"), part=part, wanted=wanted, tolerance=self.plan.limits.layer)
         ended = _start(job, self.work, self.settings.limits)
         return read_traced(Path(job.result)) if ended else Traced(unavailable=f"tracing it, {ended.reason}")
 
@@ -216,11 +180,9 @@ class _Case:
             model=str(plan.artefact),
             provider=provider,
             threads=plan.row.threads,
-            feeds=str(self.feeds),
+            feeds=str(self.truths.feeds_file(plan.cell)),
             outputs=str(self.work / "outputs.npz"),
             witness=short_name(provider).partition(":")[0] in ACCELERATORS,
-            checkpoint=str(plan.model.checkpoint),
-            exact=self.settings.exact,
         )
 
     def _pictures(self, image: Floats | None) -> Pictures:
@@ -271,11 +233,6 @@ def save_picture(values: Floats, out: Path, name: str) -> str:
     Image.fromarray(pixels).save(part, "PNG")
     part.replace(path)
     return f"{PICTURES}/{name}"
-
-
-def models_of(plans: Sequence[Planned]) -> Mapping[str, Model]:
-    """The networks of a plan by name."""
-    return {plan.model.name: plan.model for plan in plans}
 
 
 def _start(job: Job, folder: Path, limits: Limits) -> Ended:

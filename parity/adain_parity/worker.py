@@ -43,8 +43,7 @@ class Job:
         outputs: the NPZ file to write.
         witness: also run the stylizer on the backend's default provider.
         part: to trace.
-        checkpoint: of the reference, to trace against.
-        exact: whether the reference is float64.
+        wanted: the NPZ file of the reference's layers, in their order.
         tolerance: of a layer.
     """
 
@@ -58,8 +57,7 @@ class Job:
     outputs: str = ""
     witness: bool = False
     part: str = ""
-    checkpoint: str = ""
-    exact: bool = False
+    wanted: str = ""
     tolerance: float = 0.0
 
     def save(self, path: Path) -> None:

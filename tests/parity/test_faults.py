@@ -8,14 +8,10 @@ from pathlib import Path
 import pytest
 
 from adain_parity.artefacts import open_models
-from adain_parity.matrix import BackendRow, Limits, Matrix
-from adain_parity.plan import planned_bundles
-from adain_parity.run import Settings, probe, run_cases
+from adain_parity.run import probe
 from adain_runtime.bundle import Bundle, embedded_bundles
+from faults_table import LIMITS, run_faults
 from sabotage import BY_NAME, FAULTS, installed
-
-LIMITS = Limits(seconds=240, memory_mb=1500)
-SHORT = Limits(seconds=10, memory_mb=1500)  # for the one that never ends
 
 
 @pytest.fixture(scope="module")
@@ -25,22 +21,10 @@ def sabotaged(tmp_path_factory):
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = installed(folder / "backends") + (os.pathsep + before if before else "")
     try:
-        yield run_faults(Bundle.open(embedded_bundles()["lite-onnx-fp32"]), "lite", folder)
+        bundle = Bundle.open(embedded_bundles()["lite-onnx-fp32"])
+        yield run_faults(bundle, open_models(["lite"], Path())[0], folder)
     finally:
         os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
-
-
-def run_faults(bundle, model, out):
-    def row(fault):
-        return BackendRow(fault.name, (bundle.manifest.precision,), "onnx", (fault.provider,), threads=1)
-
-    cases = []
-    endless = [fault for fault in FAULTS if fault.verdict == "timed out"]
-    for limits, faults in ((SHORT, endless), (LIMITS, [fault for fault in FAULTS if fault not in endless])):
-        matrix = Matrix(1, (model,), ("88x136",), ("cat",), ("summertime",), (0.6,), tuple(map(row, faults)), limits)
-        plans = planned_bundles(matrix, [bundle], open_models([model], Path()), lambda _: "")
-        cases += run_cases(plans, Settings(out, limits, jobs=2))
-    return {case.backend: case for case in cases}
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
