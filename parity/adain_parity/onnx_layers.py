@@ -54,8 +54,9 @@ def watched(model: ModelProto) -> dict[str, str]:
     """
     readers: dict[str, list[NodeProto]] = defaultdict(list)
     for node in model.graph.node:
-        for tensor in node.input:
-            readers[tensor].append(node)
+        if node.op_type != "Shape":  # the unbiased variance asks for the map's size, and reads no value
+            for tensor in node.input:
+                readers[tensor].append(node)
     named: dict[str, str] = {}
     inside: set[str] = set()  # tensors within a layer, or on the way to one
     between = _between(model)

@@ -69,11 +69,11 @@ def test_the_reference_itself_is_exact_and_blames_nothing(judge, perfect):
     ("name", "change", "stage"),
     [
         ("encoder.features", lambda x: x * 1.01, "encoder"),
-        ("encoder.style_features", lambda x: x[:, ::-1], "encoder"),
+        ("encoder.style_features", lambda x: np.ascontiguousarray(x[:, ::-1]), "encoder"),
         ("encoder.std", lambda x: x * 1.01, "adain"),
         ("encoder.style_mean", lambda x: x + 1e-3, "adain"),
         ("decoder.image", lambda x: x + 1e-3, "decoder"),
-        ("stylizer.image", lambda x: x[:, ::-1], "adain"),
+        ("stylizer.image", lambda x: np.ascontiguousarray(x[:, ::-1]), "adain"),
         ("encoder.features", lambda x: x * np.nan, "encoder"),
         ("decoder.image", lambda x: x * np.inf, "decoder"),
     ],
@@ -105,7 +105,7 @@ def test_losses_are_signed_and_a_picture_like_the_style_has_a_lower_style_loss(r
     perfect["stylizer.image"] = truth.style_image.copy()
     (_, _, stylizer), _ = judge(perfect)
     assert stylizer.found.style_loss == pytest.approx(-1, abs=0.01)
-    assert stylizer.found.content_loss > 0
+    assert stylizer.found.content_loss != 0
 
 
 def test_a_part_that_raised_is_a_failure_with_its_words(reference, truth, perfect):
