@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -132,7 +133,7 @@ def test_a_bundle_is_exported_once_and_again_where_it_was_damaged(tmp_path):
     written = _stamp(first.path)
     assert bundle_for(model, "onnx", "fp32", None, tmp_path) == first
     assert _stamp(first.path) == written
-    with open(f"{first.path}/weights.bin", "r+b") as file:
+    with (Path(first.path) / "weights.bin").open("r+b") as file:
         file.write(b"damage")
     assert bundle_for(model, "onnx", "fp32", None, tmp_path) == first
     assert _stamp(first.path) != written
@@ -157,7 +158,7 @@ def test_proposed_tolerances_are_printed_and_nothing_is_written(command, matrix,
 @pytest.mark.slow
 def test_the_quick_run_of_the_matrix_that_ships_passes(command, tmp_path):
     """What ``make test`` holds every backend of this machine to."""
-    code, out, err = command("run", "--quick", "-j", "2", "-o", tmp_path, "--json")
+    code, out, _ = command("run", "--quick", "-j", "2", "-o", tmp_path, "--json")
     run = Run.from_json(out)
     assert code == 0, [(case.id, case.reason) for case in run.bad]
     assert any(case.verdict == "passed" and case.backend == "onnx" for case in run.cases)
@@ -166,6 +167,4 @@ def test_the_quick_run_of_the_matrix_that_ships_passes(command, tmp_path):
 
 
 def _stamp(folder):
-    import os
-
-    return os.stat(f"{folder}/manifest.json").st_ino
+    return (Path(folder) / "manifest.json").stat().st_ino
