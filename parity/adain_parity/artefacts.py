@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from PIL import Image
 
@@ -22,9 +22,9 @@ import adain_export
 import adain_model
 from adain_export import records
 from adain_export.calibration import Calibration
-from adain_export.target import Int8, Precision, Request, Target, get_target
+from adain_export.target import Int8, Precision, Request, Target, get_target, target_names
 from adain_parity.machine import tools
-from adain_parity.matrix import Limits
+from adain_parity.matrix import Limits, parse_size
 from adain_parity.pictures import find_picture
 from adain_parity.sandbox import run_module
 from adain_runtime.backend import require
@@ -58,6 +58,27 @@ class Model:
     weights_sha256: str
 
 
+@runtime_checkable
+class Requested(Protocol):
+    """A target with precisions or options of its own. A protocol, so that a target offers it by a method alone."""
+
+    def request_for(
+        self, name: str, precision: str, sizes: tuple[tuple[int, int], ...], calibration: Callable[[], Calibration]
+    ) -> Request:
+        """The request that gives a bundle of a precision's label.
+
+        Args:
+            name: the model's.
+            precision: a label as a manifest has it.
+            sizes: (height, width) of the images that the bundle will be run on.
+            calibration: gives one, for a precision that needs it.
+
+        Raises:
+            InputError: a precision that the target doesn't have.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Order:
     """What an export's process is to do.
@@ -66,6 +87,7 @@ class Order:
         target: its name.
         precision: the bundle's label.
         checkpoint: the network's file.
+        sizes: HEIGHTxWIDTH of the images that the bundle will be run on.
         calibration: for int8, the file; it is made where it isn't there.
         folder: that gets the bundle.
         result: JSON file that gets the bundle's path or the error.
@@ -74,6 +96,7 @@ class Order:
     target: str
     precision: str
     checkpoint: str
+    sizes: tuple[str, ...]
     calibration: str
     folder: str
     result: str
@@ -115,7 +138,15 @@ def open_models(names: Sequence[str], folder: Path) -> list[Model]:
     return models
 
 
-def bundle_for(model: Model, target: str, precision: str, calibration: Path | None, cache_folder: Path) -> Made:
+def bundle_for(
+    model: Model,
+    target: str,
+    precision: str,
+    calibration: Path | None,
+    cache_folder: Path,
+    *,
+    sizes: Sequence[str] = (),
+) -> Made:
     """A bundle of a network, exported unless the same code has made it here before.
 
     Args:
@@ -124,9 +155,11 @@ def bundle_for(model: Model, target: str, precision: str, calibration: Path | No
         precision: the label.
         calibration: for int8, a file of adain-calib; None makes one from the package's pictures.
         cache_folder: where bundles are kept, each in a folder that its origin names.
+        sizes: HEIGHTxWIDTH of the images that the bundle will be run on.
     """
     seen = sha256_file(calibration) if calibration else "own"
-    origin = [model.weights_sha256, target, precision, seen if "int8" in precision else "", code_digest()]
+    fixed = sizes if _reads_sizes(target) else ()
+    origin = [model.weights_sha256, target, precision, seen, *fixed, code_digest()]
     folder = cache_folder / hashlib.sha256("\n".join(origin).encode()).hexdigest()[:12]
     for found in sorted(folder.glob(f"*-{precision}/manifest.json")):
         try:
@@ -139,6 +172,7 @@ def bundle_for(model: Model, target: str, precision: str, calibration: Path | No
         target=target,
         precision=precision,
         checkpoint=str(model.checkpoint),
+        sizes=tuple(sizes),
         calibration=str(
             calibration or cache_folder / f"calibration-{model.weights_sha256[:8]}-{code_digest()[:8]}.json"
         ),
@@ -150,6 +184,10 @@ def bundle_for(model: Model, target: str, precision: str, calibration: Path | No
     if not ended:
         return Made(error=f"the export to {target} {precision}: {ended.reason}")
     return records.read(Made, result.name, json.loads(result.read_text(encoding="utf-8")))
+
+
+def _reads_sizes(target: str) -> bool:
+    return target in target_names() and isinstance(get_target(target), Requested)
 
 
 @cache
@@ -178,19 +216,19 @@ def export(order: Order) -> Made:
 
 
 def _request(target: Target, network: Network, order: Order) -> Request:
+    """What a target is asked for: by its own reading of a label where it has one, such as sizes that it fixes."""
+    if isinstance(target, Requested):
+        sizes = tuple(parse_size(size) for size in order.sizes)
+        return target.request_for(
+            network.spec.name, order.precision, sizes, lambda: _calibration(network, Path(order.calibration))
+        )
     if order.precision in ("fp32", "fp16"):
         return Request(network.spec.name, cast(Precision, order.precision))
     if order.precision in ("int8", "int8-fp16"):
         calibration = _calibration(network, Path(order.calibration))
         precision: Precision = "fp16" if order.precision.endswith("fp16") else "fp32"
         return Request(network.spec.name, precision, int8=Int8(calibration))
-    special: Any = getattr(target, "request", None)
-    if special is None:
-        raise InputError(
-            f"target {order.target} has no precision {order.precision}; it has fp32, fp16, int8, int8-fp16"
-        )
-    made: Request = special(network.spec.name, order.precision)
-    return made
+    raise InputError(f"target {order.target} has no precision {order.precision}; it has fp32, fp16, int8, int8-fp16")
 
 
 def _calibration(network: Network, path: Path) -> Calibration:

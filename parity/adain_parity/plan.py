@@ -126,7 +126,9 @@ def planned_bundles(
 
 def _exported(matrix: Matrix, model: Model, row: BackendRow, precision: str, root: Path, cache: Path) -> _Artefact:
     given = matrix.calibrations.get(model.name)
-    exported = bundle_for(model, row.target or row.name, precision, root / given if given else None, cache)
+    calibration = root / given if given else None
+    sizes = row.sizes or matrix.sizes
+    exported = bundle_for(model, row.target or row.name, precision, calibration, cache, sizes=sizes)
     if exported.path:
         return _Artefact(Path(exported.path))
     return _Artefact(None, exported.error, failed=not exported.unavailable)
