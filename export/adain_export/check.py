@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from adain_export.graphs import part_module, with_precision
 from adain_export.target import Request
-from adain_export.tolerances import Metrics, limits_of
+from adain_export.tolerances import Limits, Metrics, limits_of
 from adain_model.network import Network
 from adain_runtime.backend import Array, Session
 from adain_runtime.errors import QualityError
@@ -27,7 +27,16 @@ _SEED = 20170320  # any number; the day the AdaIN paper was submitted
 Arrays = Mapping[str, Array]
 
 
-def check(session: Session, network: Network, request: Request, runtime: str) -> Parity:
+def check(
+    session: Session,
+    network: Network,
+    request: Request,
+    runtime: str,
+    *,
+    sizes: Sequence[tuple[int, int, int]] = SIZES,
+    limits: Limits | None = None,
+    eight_bits: bool = False,
+) -> Parity:
     """Run every part of a bundle on every size and compare.
 
     A CPU runtime may keep float32 between the operations of an fp16 graph, and so looks better than a device that
@@ -39,23 +48,28 @@ def check(session: Session, network: Network, request: Request, runtime: str) ->
         network: as it was before rewrites and precision; the reference, in float32.
         request: what was exported; its precision and the bundle's target say which tolerance holds.
         runtime: name and version of what runs the session, for the record.
+        sizes: (batch, height, width) to run, for formats that fix them.
+        limits: what holds in the place of the precision's, for what rounds to half by itself.
+        eight_bits: images are 8-bit buffers: torch gets one and its image is rounded to one before they are compared.
 
     Raises:
         QualityError: a difference beyond the tolerance; names part, size and both numbers.
     """
     runners: dict[str, Callable[[str, Arrays], Arrays]] = {runtime: session.run}
-    if request.label == "fp16":
+    if request.label == "fp16" and limits is None:
         half = with_precision(network, "fp16")
         runners["torch rounding to float16"] = lambda part, feeds: in_torch(part, half, feeds)
-    limits = limits_of(session.bundle.manifest.target, request.label)
+    held_to = limits or limits_of(session.bundle.manifest.target, request.label)
     worst, lowest, cases = 0.0, float("inf"), []
     for part in session.bundle.manifest.parts:
-        for batch, height, width in SIZES:
+        for batch, height, width in sizes:
             case = f"{part} {batch}x3x{height}x{width}"
-            feeds = _feeds(part, network, batch, height, width)
+            feeds = _feeds(part, network, batch, height, width, eight_bits=eight_bits)
             wanted = in_torch(part, network, feeds)
+            if eight_bits and "image" in wanted:
+                wanted["image"] = to_eight_bits(wanted["image"])
             for name, run in runners.items():
-                difference, decibels = _compare(f"{case} in {name}", part, wanted, run(part, feeds), limits.part(part))
+                difference, decibels = _compare(f"{case} in {name}", part, wanted, run(part, feeds), held_to.part(part))
                 worst, lowest = max(worst, difference), min(lowest, decibels)
             cases.append(case)
     return Parity(
@@ -65,6 +79,12 @@ def check(session: Session, network: Network, request: Request, runtime: str) ->
         max_abs=worst,
         psnr=lowest if np.isfinite(lowest) else None,
     )
+
+
+def to_eight_bits(image: Array) -> Array:
+    """An image in [0, 1] rounded to the 256 values that a byte holds."""
+    rounded: NDArray[np.float32] = np.rint(np.clip(image, 0, 1) * 255).astype(np.float32) / np.float32(255)
+    return rounded
 
 
 def _compare(case: str, part: str, wanted: Arrays, found: Arrays, limits: Metrics) -> tuple[float, float]:
@@ -93,10 +113,12 @@ def in_torch(part: str, network: Network, feeds: Arrays) -> dict[str, Array]:
     return {name: value.numpy() for name, value in zip(names, values, strict=True)}
 
 
-def _feeds(part: str, network: Network, batch: int, height: int, width: int) -> Arrays:
+def _feeds(part: str, network: Network, batch: int, height: int, width: int, *, eight_bits: bool = False) -> Arrays:
     """Inputs of one size: a picture with structure at all scales, and the statistics of another."""
     rng = np.random.default_rng([_SEED, batch, height, width])
     image, other = (pink_noise(rng, batch, height, width) for _ in range(2))
+    if eight_bits:
+        image = to_eight_bits(image)
     make: Mapping[str, Callable[[], Arrays]] = {
         "encoder": lambda: {"image": image},
         "decoder": lambda: _decoder_feeds(network, image, rng),

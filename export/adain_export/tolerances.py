@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
+from math import inf
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -103,22 +104,34 @@ class Limits:
         return found
 
 
-def limits_of(backend: str, precision: str, table: Mapping[str, Mapping[str, Limits]] | None = None) -> Limits:
-    """The limits of a backend's precision; a backend without its own has those of ``any``.
+UNLIMITED = Limits(Metrics(), Metrics(), Metrics(), inf)
+"""For who waives all limits and wants the numbers alone."""
+
+
+def limits_of(
+    backend: str, precision: str, table: Mapping[str, Mapping[str, Limits]] | None = None, *, target: str = ""
+) -> Limits:
+    """The limits of a precision: the backend's own, else those of its target, else those of ``any``.
+
+    A label that says how weights are stored, such as ``fp16-pal6``, has its own limits or those of ``pal6``.
 
     Args:
         backend: its name.
         precision: a bundle's label.
         table: other limits than the package's, from `load`.
+        target: what made the bundles that it runs, where that has another name.
 
     Raises:
         InputError: nobody has set any for this precision.
     """
     known = built_in() if table is None else table
-    for name in (backend, ANY):
-        if precision in known.get(name, {}):
-            return known[name][precision]
-    has = sorted({*known.get(ANY, {}), *known.get(backend, {})})
+    names = [name for name in (backend, target, ANY) if name in known]
+    stored = precision.removeprefix("fp16-").removeprefix("fp32-")
+    for name in names:
+        for label in (precision, stored):
+            if label in known[name]:
+                return known[name][label]
+    has = sorted({label for name in names for label in known[name]})
     raise InputError(f"no tolerance is set for {backend} {precision}, only for {', '.join(has)}: add it to {FILE.name}")
 
 

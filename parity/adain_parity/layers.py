@@ -99,20 +99,25 @@ def curve(
         tolerance: the largest relative L2 error that is good.
     """
     made: list[LayerError] = []
-    after = 0
+    guessed: set[str] = set()
+    last = 0
     names = [name for name, _ in found]
     for depth, (name, values) in enumerate(wanted):
-        here = names.index(name) if name in names else _likest(values, found, after)
+        here = names.index(name) if name in names else _likest(values, found, last)
         if here is None:
             continue
-        after = max(after, here + 1)
+        if name not in names:
+            guessed.add(name)
+        last = max(last, here)
         error = _error(values, found[here][1])
         made.append(LayerError(name, depth, error if np.isfinite(error) else None, tolerance))
-    return tuple(made)
+    # an error goes on through what comes after it: a likest one that is off before a good layer is another quantity
+    good = max((point.depth for point in made if point), default=-1)
+    return tuple(point for point in made if point or point.layer not in guessed or point.depth > good)
 
 
-def _likest(wanted: Array, found: Sequence[tuple[str, Array]], after: int) -> int | None:
-    places = [i for i in range(after, len(found)) if found[i][1].size == wanted.size]
+def _likest(wanted: Array, found: Sequence[tuple[str, Array]], first: int) -> int | None:
+    places = [i for i in range(first, len(found)) if found[i][1].size == wanted.size]
     errors = [_error(wanted, found[i][1]) for i in places]
     ranked = sorted(zip(errors, places, strict=True), key=lambda pair: (not np.isfinite(pair[0]), pair[0], pair[1]))
     return ranked[0][1] if ranked else None

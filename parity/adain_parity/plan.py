@@ -70,7 +70,7 @@ def planned(
         InputError: a precision that has no tolerance.
     """
     wanted = [
-        (row, precision, limits_of(row.name, precision), model)
+        (row, precision, limits_of(row.name, precision, target=row.target), model)
         for row in matrix.backends
         for precision in row.precisions
         for model in models
@@ -119,7 +119,7 @@ def planned_bundles(
         for row in rows:
             problem = probed(row.name)
             artefact = _Artefact(None, problem) if problem else _Artefact(bundle.path)
-            limits = limits_of(row.name, manifest.precision)
+            limits = limits_of(row.name, manifest.precision, target=manifest.target)
             made += _cases(matrix, row, manifest.precision, model, artefact, limits)
     return _distinct(made)
 

@@ -51,6 +51,13 @@ def test_a_layer_without_a_name_is_the_likest_of_its_shape_in_order():
     assert all(points)
 
 
+def test_a_layer_that_a_graph_does_not_have_is_left_out_where_what_follows_is_good():
+    names = ("adain.mean", "adain", "decoder.conv1_1")
+    wanted = [(name, RNG.normal(size=(1, 4 + i))) for i, name in enumerate(names)]
+    found = [("op0", RNG.normal(size=(1, 4))), ("op1", wanted[1][1]), ("op2", wanted[2][1])]
+    assert [point.layer for point in curve(wanted, found, 0.1)] == ["adain", "decoder.conv1_1"]
+
+
 def test_the_first_layer_that_is_off_is_the_first_beyond_its_tolerance():
     wanted = [(f"encoder.conv{i}", RNG.normal(size=(1, 2, 3, 3))) for i in range(3)]
     found = [wanted[0], ("encoder.conv1", wanted[1][1] * 1.2), ("encoder.conv2", wanted[2][1] * np.nan)]
