@@ -194,7 +194,7 @@ def test_a_backend_that_drifts_fails_and_is_not_the_one_shown(bundles, install):
     assert [row.backend for row in compared.rows] == ["torch", "grey", "onnx"]
     assert [row.backend for row in compared.failures] == ["grey"]
     assert compared.shown.backend == "onnx"
-    assert f"below {limits_of('onnx', 'fp32').stylizer.psnr:g}" in compared.failures[0].failure
+    assert f"below {limits_of('grey', 'fp32').stylizer.psnr:g}" in compared.failures[0].failure
 
 
 def test_a_backend_with_values_that_are_not_finite_fails_and_the_others_go_on(bundles, install):
