@@ -23,6 +23,7 @@ from adain_runtime.stylizer import Stylizer
 
 REFERENCE = "torch"
 SHAPES_ONLY = "null"
+UNTIMED = frozenset({"coreml-reference"})  # its time would be read as Core ML's
 TIMED_RUNS = 5
 _PART = "stylizer"
 
@@ -291,8 +292,8 @@ def _open_all(backend: Backend, bundles: Sequence[Bundle], stack: ExitStack) -> 
 
 
 def _time(runner: _Runner, feeds: Mapping[str, Array]) -> float | None:
-    """Median milliseconds of the stylizer part, after a run that doesn't count."""
-    if runner.broken:
+    """Median milliseconds of the stylizer part, after a run that doesn't count; None where a time would say nothing."""
+    if runner.broken or runner.backend in UNTIMED:
         return None
     seconds = []
     for _ in range(1 + TIMED_RUNS):

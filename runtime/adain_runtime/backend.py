@@ -45,7 +45,7 @@ class Options:
 
     Attributes:
         threads: CPU threads; None leaves the choice to the backend (its physical cores).
-        provider: the device or execution provider, by the backend's own name for it; None is its CPU.
+        provider: the device or execution provider, by the backend's own name for it; None is its usual one.
         allow_fallback: accept another provider where the one asked for doesn't come up.
     """
 

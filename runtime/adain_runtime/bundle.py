@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from adain_runtime.parts import part_interface
 MANIFEST = "manifest.json"
 EMBEDDED = Path(__file__).with_name("bundles")
 _LARGEST_STEP = 4096  # pixels; padding a picture to more than this would be somebody's joke
+_LARGEST_EXACT = 16384  # what Core ML and Metal take of a texture's side
 _MANIFEST_BYTES = 1 << 20  # a manifest is a few kilobytes; more than this is something else
 
 
@@ -42,8 +44,8 @@ class Bundle:
         if problem := _misfit(manifest):
             raise BundleError(f"{folder / MANIFEST}: {problem}; export the bundle again")
         for name, entry in manifest.files.items():
-            _verify(folder / name, entry)
-        if strangers := unlisted(folder, manifest):
+            _verify(folder, name, entry)
+        if strangers := unlisted(folder, manifest.files):
             raise BundleError(
                 f"{folder}: holds {', '.join(strangers[:3])}, which its manifest doesn't list and nothing verifies; "
                 "move it elsewhere"
@@ -63,13 +65,36 @@ class Bundle:
             raise InputError(f"{self.path}: no part {name!r} in this bundle, which has {has}") from None
 
     def graph(self, part: str) -> Path:
-        """The file that holds a part."""
+        """The file that holds a part, or the folder, for a format whose models are folders."""
         return self.path / self.part(part).file
 
 
-def unlisted(folder: Path, manifest: Manifest) -> list[str]:
-    """Names in a bundle's folder that its manifest doesn't list, sorted."""
-    return sorted({path.name for path in folder.iterdir()} - set(manifest.files) - {MANIFEST})
+def unlisted(folder: Path, listed: Collection[str]) -> list[str]:
+    """What lies in a bundle's folder and isn't among the listed files, as paths below it, sorted.
+
+    A folder that holds no listed file counts as one thing; a link is never followed.
+    """
+    known = {*listed, MANIFEST}
+    return sorted(_strangers(folder, "", known, {name[:i] for name in known for i in _slashes(name)}))
+
+
+def _strangers(folder: Path, below: str, files: Collection[str], folders: Collection[str]) -> Iterator[str]:
+    for path in folder.iterdir():
+        name = below + path.name
+        if name in folders and path.is_dir() and not path.is_symlink():
+            yield from _strangers(path, f"{name}/", files, folders)
+        elif name not in files:
+            yield name
+
+
+def _slashes(name: str) -> list[int]:
+    return [place for place, letter in enumerate(name) if letter == "/"]
+
+
+def describe_files(folder: Path) -> dict[str, FileEntry]:
+    """Every file below a folder, by its path with slashes, for a manifest."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): describe_file(path) for path in files}
 
 
 def describe_file(path: Path) -> FileEntry:
@@ -104,8 +129,11 @@ def find_bundle(model: str | os.PathLike[str], target: str) -> Bundle:
         raise InputError(
             f"{model}: is a file; a checkpoint is exported first (adain-export onnx FILE) or run by --backend torch"
         )
-    names = ", ".join(sorted({folder.split("-")[0] for folder in here})) or "none"
-    raise InputError(f"{model}: neither a bundle folder nor an embedded {target} model (embedded: {names})")
+    names = ", ".join(sorted(folder.split("-")[0] for folder in here if f"-{target}-" in folder)) or "none"
+    raise InputError(
+        f"{model}: neither a bundle folder nor an embedded {target} model (embedded: {names}); "
+        f"make one with: adain-export {target}"
+    )
 
 
 def _misfit(manifest: Manifest) -> str | None:
@@ -113,6 +141,8 @@ def _misfit(manifest: Manifest) -> str | None:
     sizes, stride = manifest.sizes, manifest.spec.stride
     if sizes.multiple % stride or max(sizes.multiple, sizes.minimum) > _LARGEST_STEP:
         return f"sizes in multiples of {sizes.multiple} from {sizes.minimum} don't fit a network of stride {stride}"
+    if any(max(size) > _LARGEST_EXACT for size in sizes.exact):
+        return f"an exact size is over {_LARGEST_EXACT} pixels a side"
     for name, part in manifest.parts.items():
         wanted = part_interface(name, manifest.spec, part.file)
         for found, fits in ((part.inputs, wanted.inputs), (part.outputs, wanted.outputs)):
@@ -146,10 +176,11 @@ def _manifest_text(path: Path) -> str:
         raise BundleError(f"can't be read ({error})") from error
 
 
-def _verify(path: Path, entry: FileEntry) -> None:
-    again = "copy or export the bundle again"
-    if path.is_symlink():
-        raise BundleError(f"{path}: is a link, and a bundle holds plain files only; {again}")
+def _verify(folder: Path, name: str, entry: FileEntry) -> None:
+    again, path = "copy or export the bundle again", folder / name
+    for place in (*(folder / name[:i] for i in _slashes(name)), path):
+        if place.is_symlink():
+            raise BundleError(f"{place}: is a link, and a bundle holds plain files only; {again}")
     if not path.is_file():
         raise BundleError(f"{path}: missing, though the manifest names it; {again}")
     try:

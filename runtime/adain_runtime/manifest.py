@@ -16,6 +16,7 @@ PART_NAMES = ("encoder", "decoder", "stylizer")
 DType = Literal["float32", "float16", "uint8"]
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_DEEPEST = 8  # folders and the name in a file's path; a Core ML package needs five
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DIMENSION = re.compile(r"batch|height|width|(1\|)?(height|width)/[1-9][0-9]*")
 _T = TypeVar("_T")
@@ -35,16 +36,33 @@ class Tensor:
 
 
 @dataclass(frozen=True)
+class Function:
+    """An entry point of a file that holds several: its name there, and the image size in pixels that it takes."""
+
+    name: str
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
 class Part:
     """One graph of a bundle: the file that holds it, and what it takes and gives.
 
     Inputs go by their names. Outputs go by their order: formats want all names of a graph to be unique, and the
     stylizer takes an ``image`` and gives one.
+
+    Attributes:
+        file: one of the bundle's files, or a folder of some of them, such as a Core ML package.
+        inputs: what it takes.
+        outputs: what it gives.
+        functions: one for each of the bundle's exact sizes, where the file holds a graph a size; none where the file's
+            only graph takes them all.
     """
 
     file: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    functions: tuple[Function, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,11 +75,19 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Image sizes that the graphs take: H and W multiples of ``multiple``, from ``minimum`` to ``maximum`` pixels."""
+    """Image sizes that the graphs take: H and W multiples of ``multiple``, from ``minimum`` to ``maximum`` pixels.
+
+    Attributes:
+        multiple: of H and of W.
+        minimum: the smallest side.
+        maximum: the largest side; None where there is no limit.
+        exact: the only (height, width) that there are, the smallest first; none where every size within the rest is.
+    """
 
     multiple: int = 8
     minimum: int = 16
     maximum: int | None = None
+    exact: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,6 +128,7 @@ class Manifest:
         parity: how the files compare with PyTorch; None where nothing could run them.
         calibration: digest of the calibration that gave the int8 ranges; None without one.
         int8: layers of the network whose convolutions compute in int8, such as ``encoder.conv2_1``.
+        options: what the target was asked for beyond these, in its own words, such as ``io`` to ``image``.
     """
 
     name: str
@@ -118,6 +145,7 @@ class Manifest:
     parity: Parity | None = None
     calibration: str | None = None
     int8: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -128,6 +156,9 @@ class Manifest:
     def to_json(self) -> str:
         """The manifest as JSON text, byte for byte the same for equal manifests."""
         plain = asdict(self) | {"spec": self.spec.to_json()}
+        for holder, name in ((plain, "options"), (plain["sizes"], "exact"), *((p, "functions") for p in _parts(plain))):
+            if not holder[name]:  # left out where there are none: the manifests of other targets stay as they were
+                del holder[name]
         return json.dumps(plain, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
@@ -156,14 +187,19 @@ class Manifest:
             raise BundleError(f"damaged manifest: {detail}; export the bundle again") from error
 
 
+def _parts(plain: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(plain["parts"].values())
+
+
 def _manifest(plain: dict[str, Any]) -> Manifest:
     values = dict(plain)
     values["spec"] = NetworkSpec.from_json(values["spec"])
     values["parts"] = {_part_name(name): _part(part) for name, part in values["parts"].items()}
-    values["files"] = {plain_name(name): _file(entry) for name, entry in values["files"].items()}
+    values["files"] = {plain_path(name): _file(entry) for name, entry in values["files"].items()}
     values["sizes"] = _sizes(values["sizes"])
     values["rewrites"] = _tuple_of(_text, values["rewrites"])
     values["int8"] = _tuple_of(_text, values["int8"])
+    values["options"] = {_text(name): _text(option) for name, option in values.get("options", {}).items()}
     values["tools"] = {_text(name): _text(tool) for name, tool in values["tools"].items()}
     values["parity"] = None if values["parity"] is None else _parity(values["parity"])
     for name in ("name", "target", "precision"):
@@ -175,8 +211,10 @@ def _manifest(plain: dict[str, Any]) -> Manifest:
     if not values["parts"]:
         raise ValueError("it has no parts")
     for name, part in values["parts"].items():
-        if part.file not in values["files"]:
+        if not any(file == part.file or file.startswith(f"{part.file}/") for file in values["files"]):
             raise ValueError(f"part {name} names {part.file}, which is not among the files")
+        if part.functions and {(f.height, f.width) for f in part.functions} != set(values["sizes"].exact):
+            raise ValueError(f"part {name}: its functions don't have the bundle's exact sizes, one each")
     return Manifest(**values)
 
 
@@ -195,6 +233,21 @@ def plain_name(value: object) -> str:
     if not isinstance(value, str) or not _PLAIN_NAME.fullmatch(value):
         raise InputError(f"{value!r} is not a plain name (letters, digits, '.', '_' and '-' only, no folder)")
     return value
+
+
+def plain_path(value: object) -> str:
+    """A path below its folder, with ``/`` between its names: each of them a plain name.
+
+    Raises:
+        InputError: an absolute path, ``..``, a backslash, a hidden or empty name, or more folders than a package has.
+    """
+    names = value.split("/") if isinstance(value, str) else [value]
+    if len(names) > _DEEPEST:
+        raise InputError(f"{value!r} lies deeper than {_DEEPEST} names")
+    try:
+        return "/".join(map(plain_name, names))
+    except InputError as error:
+        raise InputError(f"{value!r} is not a plain name, or plain names with '/' between ({error})") from error
 
 
 def _part_name(value: str) -> str:
@@ -235,9 +288,19 @@ def _tensor(plain: dict[str, Any]) -> Tensor:
 
 def _part(plain: dict[str, Any]) -> Part:
     tensors = {name: _tuple_of(_tensor, plain[name]) for name in ("inputs", "outputs")}
-    part = Part(**plain | tensors)
-    plain_name(part.file)
+    part = Part(**plain | tensors | {"functions": _tuple_of(_function, plain.get("functions", []))})
+    plain_path(part.file)
+    if len({(function.height, function.width) for function in part.functions}) != len(part.functions):
+        raise ValueError(f"{part.file}: two functions of one size")
     return part
+
+
+def _function(plain: dict[str, Any]) -> Function:
+    function = Function(**plain)
+    _matching(_PLAIN_NAME, function.name)
+    _whole(function.height, at_least=1)
+    _whole(function.width, at_least=1)
+    return function
 
 
 def _file(plain: dict[str, Any]) -> FileEntry:
@@ -248,12 +311,20 @@ def _file(plain: dict[str, Any]) -> FileEntry:
 
 
 def _sizes(plain: dict[str, Any]) -> Sizes:
-    sizes = Sizes(**plain)
+    sizes = Sizes(**plain | {"exact": _tuple_of(_pair, plain.get("exact", []))})
     _whole(sizes.multiple, at_least=1)
     _whole(sizes.minimum, at_least=1)
     if sizes.maximum is not None:
         _whole(sizes.maximum, at_least=sizes.minimum)
+    for side in (side for pair in sizes.exact for side in pair):
+        if side % sizes.multiple or side < sizes.minimum or (sizes.maximum is not None and side > sizes.maximum):
+            raise ValueError(f"the exact size {side} contradicts multiple, minimum or maximum")
     return sizes
+
+
+def _pair(plain: Any) -> tuple[int, int]:  # noqa: ANN401 a JSON value
+    height, width = _tuple_of(lambda side: _whole(side, at_least=1), plain)
+    return height, width
 
 
 def _parity(plain: dict[str, Any]) -> Parity:

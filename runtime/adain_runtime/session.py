@@ -13,6 +13,7 @@ from adain_runtime.backend import Array
 from adain_runtime.bundle import Bundle
 from adain_runtime.errors import BundleError, InputError, QualityError
 from adain_runtime.manifest import Sizes, Tensor
+from adain_runtime.sizes import check_size
 
 _S = TypeVar("_S", bound="BaseSession")
 
@@ -104,9 +105,8 @@ def check_feeds(part: str, inputs: Sequence[Tensor], feeds: Mapping[str, Array],
     bound: dict[str, int] = {}
     for tensor in sorted(inputs, key=_broadcasts):
         _bind(f"{part} input {tensor.name!r}", tensor, feeds[tensor.name], bound)
-    for side in ("height", "width"):
-        if side in bound:
-            _check_side(f"{part}: {side} {bound[side]}", bound[side], sizes)
+    if "height" in bound and "width" in bound:
+        check_size(part, bound["height"], bound["width"], sizes)
     return {tensor.name: _cast(part, tensor, feeds[tensor.name]) for tensor in inputs}
 
 
@@ -150,13 +150,6 @@ def _bind(where: str, tensor: Tensor, values: Array, bound: dict[str, int]) -> N
         if not fits:
             known = ", ".join(f"{name} {size}" for name, size in bound.items())
             raise InputError(f"{where}: wants the shape {_spell(tensor.shape)} ({known}), found {values.shape}")
-
-
-def _check_side(where: str, pixels: int, sizes: Sizes) -> None:
-    if pixels % sizes.multiple or pixels < sizes.minimum:
-        raise InputError(f"{where} must be a multiple of {sizes.multiple} and at least {sizes.minimum}")
-    if sizes.maximum is not None and pixels > sizes.maximum:
-        raise InputError(f"{where} is over {sizes.maximum}, the largest that this bundle takes; make it smaller")
 
 
 def _cast(part: str, tensor: Tensor, values: Array) -> Array:

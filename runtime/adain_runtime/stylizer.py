@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
+from sys import maxsize
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeVar, cast, get_args
 
@@ -17,7 +18,9 @@ from adain_runtime.backend import Session, open_bundle
 from adain_runtime.color import match_color, transfer_luminance
 from adain_runtime.errors import InputError
 from adain_runtime.image import ImageLike, Photo, load_image, load_mask, resize_shorter, to_pil
+from adain_runtime.manifest import Sizes
 from adain_runtime.regions import Floats, cell_masks, check_mask_count, region_maps, region_masks
+from adain_runtime.sizes import largest_shorter_side, padded_side, padded_size
 from adain_runtime.spec import NetworkSpec
 from adain_runtime.style import SUFFIX, Style, check_encoder, mix, shares_of
 
@@ -191,7 +194,7 @@ class Stylizer:
             shared = [style if isinstance(style, Style) else self._encode(style) for style in styles]
             per_photo = [shared] * len(photos)
         results: list[Photo | None] = [None] * len(photos)
-        for group in _groups(photos, 1 if masks else batch_size):
+        for group in _groups(photos, 1 if masks else min(batch_size, self._largest_batch)):
             if masks:
                 pixels = [self._regions(photos[i].rgb, per_photo[i], masks, alpha) for i in group]
             else:
@@ -231,6 +234,12 @@ class Stylizer:
         if batch_size < 1:
             raise InputError(f"batch size must be at least 1, found {batch_size}")
 
+    @property
+    def _largest_batch(self) -> int:
+        """How many pictures the graphs take together; a format may fix it."""
+        found = [part.inputs[0].shape[0] for part in self.session.bundle.manifest.parts.values()]
+        return min((axis for axis in found if isinstance(axis, int)), default=maxsize)
+
     def _matched(self, style: Style | Photo, photo: Photo) -> Style:
         if isinstance(style, Style):
             raise InputError("preserve-color match needs styles from prepare(..., preserve_color='match')")
@@ -238,15 +247,16 @@ class Stylizer:
 
     def _encode(self, photo: Photo, name: str = "") -> Style:
         manifest = self.session.bundle.manifest
-        planes = to_planes([photo.rgb], manifest.sizes.multiple, manifest.sizes.minimum)
+        fitting = largest_shorter_side(photo.height, photo.width, manifest.sizes)
+        small = resize_shorter(photo, min(fitting, photo.height, photo.width), enlarge=False)
+        planes = planes_for([small.rgb], manifest.sizes)
         out = self.session.run("encoder", {"image": planes})
         mean, std = (out[key].astype(np.float32).reshape(-1) for key in ("mean", "std"))
         return Style(mean, std, manifest.encoder_id, name)
 
     def _whole(self, images: list[_Pixels], styles: list[Style], alpha: float) -> list[_Pixels]:
-        sizes = self.session.bundle.manifest.sizes
         feeds = {
-            "image": to_planes(images, sizes.multiple, sizes.minimum),
+            "image": planes_for(images, self.session.bundle.manifest.sizes),
             "mean": np.stack([style.mean for style in styles])[:, :, None, None],
             "std": np.stack([style.std for style in styles])[:, :, None, None],
             "alpha": np.full((len(images), 1, 1, 1), alpha, np.float32),
@@ -254,10 +264,9 @@ class Stylizer:
         return _pixels(self.session.run("stylizer", feeds)["image"], *images[0].shape[:2])
 
     def _regions(self, image: _Pixels, styles: list[Style], masks: Sequence[Floats], alpha: float) -> _Pixels:
-        sizes = self.session.bundle.manifest.sizes
         height, width = image.shape[:2]
         regions = region_masks(masks, len(styles), height, width)
-        planes = to_planes([image], sizes.multiple, sizes.minimum)
+        planes = planes_for([image], self.session.bundle.manifest.sizes)
         features = self.session.run("encoder", {"image": planes})["features"]
         below, right = planes.shape[2] - height, planes.shape[3] - width
         padded = np.pad(regions, ((0, 0), (0, below), (0, right)), mode="edge")
@@ -295,16 +304,37 @@ def pad_to_fit(image: _Pixels, multiple: int, minimum: int) -> _Pixels:
     """
     for axis in (0, 1):
         length = image.shape[axis]
-        missing = -(-max(minimum, length) // multiple) * multiple - length
+        missing = padded_side(length, multiple, minimum) - length
         if missing:
             widths = [(0, missing if a == axis else 0) for a in range(3)]
             image = np.pad(image, widths, mode="reflect" if missing < length else "edge")
     return image
 
 
+def planes_for(images: list[_Pixels], sizes: Sizes) -> Floats:
+    """Images of one size as [N,3,H,W] float32 in [0, 1], padded to what a bundle takes.
+
+    To an exact size the picture is reflected as often as it takes: statistics then see the picture, not its edge.
+
+    Raises:
+        InputError: they are larger than the bundle takes.
+    """
+    height, width = images[0].shape[:2]
+    wanted = padded_size(height, width, sizes)
+    if not sizes.exact:
+        return to_planes(images, sizes.multiple, sizes.minimum)
+    missing = ((0, wanted[0] - height), (0, wanted[1] - width), (0, 0))
+    mode: Literal["reflect", "edge"] = "reflect" if min(height, width) > 1 else "edge"
+    return _stacked([np.pad(image, missing, mode=mode) for image in images])
+
+
 def to_planes(images: list[_Pixels], multiple: int, minimum: int) -> Floats:
     """Images of one size as [N,3,H,W] float32 in [0, 1], padded."""
-    padded = [pad_to_fit(image, multiple, minimum).transpose(2, 0, 1) for image in images]
+    return _stacked([pad_to_fit(image, multiple, minimum) for image in images])
+
+
+def _stacked(images: list[_Pixels]) -> Floats:
+    padded = [image.transpose(2, 0, 1) for image in images]
     planes = np.empty((len(padded), *padded[0].shape), np.float32)
     for i, image in enumerate(padded):
         np.divide(image, np.float32(255), out=planes[i])

@@ -89,6 +89,12 @@ class Grey(NullBackend):
         return NullSession(bundle, "grey paint")
 
 
+class Reference(Grey):
+    """Stands in for the executor of Core ML packages, by its name."""
+
+    name = "coreml-reference"
+
+
 class Nan(Grey):
     name = "nan"
 
@@ -159,6 +165,14 @@ def test_the_backend_that_computes_shapes_only_is_left_out_and_said_to_be(bundle
     assert [entry.reason for entry in compared.left_out if entry.backend == "null"] == [
         "computes shapes only, so there is nothing to compare"
     ]
+
+
+def test_the_core_ml_reference_is_compared_and_never_timed(bundles, install):
+    install(Reference(), get_backend("onnx"))
+    rows = {row.backend: row for row in compare(bundles, [photo(1)], [photo(2)]).rows}
+    assert rows["coreml-reference"].psnr is not None
+    assert rows["coreml-reference"].milliseconds is None
+    assert rows["onnx"].milliseconds > 0
 
 
 def test_a_backend_that_is_not_here_is_left_out_with_the_line_that_mends_it(bundles, install):

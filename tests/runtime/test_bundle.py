@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from adain_runtime.bundle import MANIFEST, Bundle, describe_file, embedded_bundles, find_bundle
+from adain_runtime.bundle import MANIFEST, Bundle, describe_file, describe_files, embedded_bundles, find_bundle
 from adain_runtime.errors import BundleError, InputError
 
 FILES = ["encoder.graph", "decoder.graph", "stylizer.graph", "weights.bin"]
@@ -82,7 +82,21 @@ def test_a_link_is_refused_even_to_the_right_content(tiny, tmp_path, name):
     assert f"{tiny / name}: is a link" in refused(tiny)
 
 
-@pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "sub/file", "..", "a\\b", "", ".hidden"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../outside",
+        "/etc/hostname",
+        "sub/../../outside",
+        "sub//file",
+        "sub/.file",
+        "/".join("abcdefghi"),
+        "..",
+        "a\\b",
+        "",
+        ".hidden",
+    ],
+)
 def test_a_file_name_that_could_lead_out_of_the_folder_is_refused_and_not_looked_at(
     tiny, edit_manifest, tmp_path, name
 ):
@@ -90,7 +104,7 @@ def test_a_file_name_that_could_lead_out_of_the_folder_is_refused_and_not_looked
     entry = describe_file(tmp_path / "outside")
     edit_manifest(tiny, files={name: {"bytes": entry.bytes, "sha256": entry.sha256}})
     message = refused(tiny)
-    assert f"{name!r} is not a plain name" in message
+    assert f"{name!r} is not a plain name" in message or f"{name!r} lies deeper than 8 names" in message
     assert str(tiny / MANIFEST) in message
 
 
@@ -199,3 +213,59 @@ def test_a_checkpoint_in_place_of_a_bundle_says_what_to_do_with_it(tmp_path):
     (tmp_path / "vgg19.safetensors").write_bytes(b"weights")
     with pytest.raises(InputError, match=r"vgg19\.safetensors: is a file; .*adain-export onnx FILE.*--backend torch"):
         find_bundle(tmp_path / "vgg19.safetensors", "onnx")
+
+
+@pytest.fixture
+def package(make_bundle, tmp_path, edit_manifest):
+    """A bundle whose graphs are one folder of files in folders."""
+    folder = make_bundle(tmp_path / "tiny-coreml-fp16")
+    inner = folder / "tiny.mlpackage" / "Data" / "weights"
+    inner.mkdir(parents=True)
+    for name in FILES:
+        (folder / name).rename(inner / name)
+    plain = json.loads((folder / MANIFEST).read_text())
+    for part in plain["parts"].values():
+        part["file"] = "tiny.mlpackage"
+    files = {f"tiny.mlpackage/Data/weights/{name}": entry for name, entry in plain["files"].items()}
+    edit_manifest(folder, parts=plain["parts"], files=files)
+    return folder
+
+
+def test_a_part_may_be_a_folder_of_listed_files(package):
+    bundle = Bundle.open(package)
+    assert bundle.graph("encoder") == package / "tiny.mlpackage"
+    assert set(describe_files(package)) == {*bundle.manifest.files, MANIFEST}
+
+
+@pytest.mark.parametrize("level", ["tiny.mlpackage", "tiny.mlpackage/Data", "tiny.mlpackage/Data/weights"])
+def test_a_link_at_any_level_is_refused_even_to_the_right_content(package, tmp_path, level):
+    (package / level).rename(tmp_path / "elsewhere")
+    (package / level).symlink_to(tmp_path / "elsewhere")
+    assert f"{package / level}: is a link" in refused(package)
+
+
+@pytest.mark.parametrize("stranger", ["tiny.mlpackage/Data/notes", "tiny.mlpackage/Other/x", "more/x/y"])
+def test_an_unlisted_file_at_any_level_is_refused(package, stranger):
+    (package / stranger).parent.mkdir(parents=True, exist_ok=True)
+    (package / stranger).write_bytes(b"?")
+    assert "which its manifest doesn't list" in refused(package)
+
+
+def test_an_empty_folder_and_a_link_to_one_are_unlisted_too(package, tmp_path):
+    (package / "tiny.mlpackage" / "Data" / "empty").mkdir()
+    assert "holds tiny.mlpackage/Data/empty" in refused(package)
+    (package / "tiny.mlpackage" / "Data" / "empty").rmdir()
+    (package / "tiny.mlpackage" / "Data" / "out").symlink_to(tmp_path)
+    assert "holds tiny.mlpackage/Data/out" in refused(package)
+
+
+def test_a_flipped_bit_deep_in_a_package_is_found(package, flip_bit):
+    flip_bit(package / "tiny.mlpackage" / "Data" / "weights" / "weights.bin")
+    assert "weights.bin: its content is not what the manifest says" in refused(package)
+
+
+def test_a_part_whose_folder_holds_nothing_listed_is_refused(package, edit_manifest):
+    parts = json.loads((package / MANIFEST).read_text())["parts"]
+    parts["encoder"]["file"] = "tiny.mlpack"
+    edit_manifest(package, parts=parts)
+    assert "names tiny.mlpack, which is not among the files" in refused(package)

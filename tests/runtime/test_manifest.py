@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib.resources import files
 
 import jsonschema
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import adain_runtime
 from adain_runtime.errors import BundleError
-from adain_runtime.manifest import PART_NAMES, SCHEMA_VERSION, FileEntry, Manifest, Parity, Sizes
+from adain_runtime.manifest import PART_NAMES, SCHEMA_VERSION, FileEntry, Function, Manifest, Parity, Sizes
 from adain_runtime.parts import part_interface
 from adain_runtime.spec import NetworkSpec
 
@@ -23,7 +23,10 @@ EMBEDDED = files(adain_runtime).joinpath("bundles", "lite-onnx-fp32", "manifest.
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 ABSENT = object()
 
+OPTIONAL = {"options"}  # left out where there is nothing, so that other manifests stay as they were
+
 names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True)
+paths = st.lists(names, min_size=1, max_size=8).map("/".join)
 digests = st.binary(min_size=32, max_size=32).map(bytes.hex)
 finite = st.floats(allow_nan=False, allow_infinity=False)
 specs = st.sampled_from(
@@ -38,8 +41,15 @@ specs = st.sampled_from(
 @st.composite
 def manifests(draw) -> Manifest:
     spec = draw(specs)
-    entries = draw(st.dictionaries(names, st.builds(FileEntry, st.integers(0, 2**40), digests), min_size=1))
+    entries = draw(st.dictionaries(paths, st.builds(FileEntry, st.integers(0, 2**40), digests), min_size=1))
     low = draw(st.integers(1, 64))
+    exact = tuple(sorted(draw(st.sets(st.tuples(*[st.sampled_from([64, 128, 2048])] * 2), max_size=3))))
+    sizes = (
+        Sizes(16, 32, draw(st.sampled_from([None, 2048])), exact)
+        if exact
+        else Sizes(draw(st.integers(1, 64)), low, draw(st.none() | st.integers(low, 2**20)))
+    )
+    functions = tuple(Function(f"f_{height}x{width}", height, width) for height, width in exact)
     return Manifest(
         name=draw(names),
         target=draw(names),
@@ -48,16 +58,19 @@ def manifests(draw) -> Manifest:
         weights_sha256=draw(digests),
         encoder_id=draw(digests)[:16],
         parts={
-            part: part_interface(
-                part,
-                spec,
-                draw(st.sampled_from(sorted(entries))),
-                features=draw(st.sampled_from(["float32", "float16"])),
+            part: replace(
+                part_interface(
+                    part,
+                    spec,
+                    draw(st.sampled_from(sorted(entries)).map(lambda path: path.split("/")[0])),
+                    features=draw(st.sampled_from(["float32", "float16"])),
+                ),
+                functions=draw(st.sampled_from([(), functions])),
             )
             for part in draw(st.sets(st.sampled_from(PART_NAMES), min_size=1))
         },
         files=entries,
-        sizes=Sizes(draw(st.integers(1, 64)), low, draw(st.none() | st.integers(low, 2**20))),
+        sizes=sizes,
         rewrites=tuple(draw(st.lists(st.text()))),
         tools=draw(st.dictionaries(st.text(), st.text())),
         parity=draw(
@@ -73,6 +86,7 @@ def manifests(draw) -> Manifest:
         ),
         calibration=draw(st.none() | digests),
         int8=tuple(draw(st.lists(st.text()))),
+        options=draw(st.dictionaries(st.text(), st.text())),
     )
 
 
@@ -93,7 +107,8 @@ def test_every_manifest_that_is_written_satisfies_the_schema(manifest):
 
 def test_the_schema_is_itself_valid_and_closed_and_described():
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    assert {field.name for field in fields(Manifest)} == set(SCHEMA["properties"]) == set(SCHEMA["required"])
+    assert {field.name for field in fields(Manifest)} == set(SCHEMA["properties"])
+    assert set(SCHEMA["required"]) == set(SCHEMA["properties"]) - OPTIONAL
     assert SCHEMA["properties"]["schema_version"]["const"] == SCHEMA_VERSION
     for kind in (SCHEMA, *(kind for kind in SCHEMA["$defs"].values() if kind["type"] == "object")):
         assert kind["additionalProperties"] is False
@@ -120,7 +135,7 @@ def changed(path: tuple, value: object) -> str:
 
 IMAGE = ("parts", "encoder", "inputs", 0)
 BOTH_REFUSE = [
-    *(((field.name,), ABSENT) for field in fields(Manifest)),
+    *(((field.name,), ABSENT) for field in fields(Manifest) if field.name not in OPTIONAL),
     *(((field.name,), 3.5) for field in fields(Manifest)),
     (("extra",), 1),
     (("schema_version",), 0),
@@ -185,6 +200,19 @@ BOTH_REFUSE = [
     (("sizes", "minimum"), "16"),
     (("sizes", "maximum"), 0),
     (("sizes", "extra"), 1),
+    (("sizes", "exact"), [[16]]),
+    (("sizes", "exact"), [[16, 0]]),
+    (("sizes", "exact"), [[16, "16"]]),
+    (("sizes", "exact"), 16),
+    (("parts", "encoder", "functions"), {}),
+    (("parts", "encoder", "functions"), [{"name": "a/b", "height": 16, "width": 16}]),
+    (("parts", "encoder", "functions"), [{"name": "a", "height": 16}]),
+    (("parts", "encoder", "functions"), [{"name": "a", "height": 0, "width": 16}]),
+    (("options",), {"io": 1}),
+    (("files", "a//b"), {"bytes": 1, "sha256": "ab" * 32}),
+    (("files", "a/../b"), {"bytes": 1, "sha256": "ab" * 32}),
+    (("files", "a/b/"), {"bytes": 1, "sha256": "ab" * 32}),
+    (("files", "/".join("abcdefghi")), {"bytes": 1, "sha256": "ab" * 32}),
     (("rewrites",), "phase"),
     (("rewrites",), [1]),
     (("tools",), []),
@@ -213,6 +241,10 @@ READER_REFUSES = [
     (("spec", "eps"), float("nan"), "eps must be a positive number"),
     (("spec", "eps"), 10**400, "eps must be a positive number"),
     (("sizes", "maximum"), 8, "at least 16"),
+    (("sizes", "exact"), [[20, 16]], "contradicts"),
+    (("sizes", "exact"), [[8, 16]], "contradicts"),
+    (("parts", "encoder", "functions"), [{"name": "f", "height": 16, "width": 16}], "exact sizes, one each"),
+    (("parts", "encoder", "functions"), [{"name": "f", "height": 16, "width": 16}] * 2, "two functions of one size"),
     (("parity", "max_abs"), float("nan"), "max_abs must be"),
     (("parity", "psnr"), float("inf"), "psnr must be"),
 ]

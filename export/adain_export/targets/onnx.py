@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import platform
 from dataclasses import replace
@@ -12,11 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adain_runtime.backend import Options, Probe, require, require_backend
-from adain_runtime.bundle import MANIFEST, Bundle, describe_file
+from adain_runtime.bundle import MANIFEST, Bundle, describe_files, unlisted
 from adain_runtime.errors import InputError
 from adain_runtime.files import replacing_folder
-from adain_runtime.manifest import PART_NAMES, DType, Manifest, Parity, Sizes
-from adain_runtime.parts import part_interface
+from adain_runtime.manifest import Manifest, Parity, Sizes
 
 if TYPE_CHECKING:
     from adain_export.target import Request
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 NAME = "onnx"
 _TOOLS = ("torch", "onnx", "onnxscript")
 _INSTALL = f"pip install {' '.join(_TOOLS)}"
-FEATURES: dict[str, DType] = {"fp32": "float32", "fp16": "float16"}
 
 
 class OnnxTarget:
@@ -43,32 +40,16 @@ class OnnxTarget:
     def export(self, network: Network, request: Request, out: Path) -> Bundle:
         """Write ``out/NAME-onnx-PRECISION``, checked in ONNX Runtime against torch."""
         require(f"target {NAME}", self.probe())
-        from adain_export import rewrites
-        from adain_export.graphs import with_precision
-        from adain_export.onnx_model import OPSET, part_model
-        from adain_export.quantise import OPSET as INT8_OPSET
-        from adain_export.quantise import quantise
+        from adain_export.onnx_parts import onnx_parts
         from adain_export.shared_weights import save_sharing
         from adain_model.checkpoint import encoder_id, weights_sha256
 
         final = out / f"{request.name}-{NAME}-{request.label}"
         refuse_foreign_folder(final)
+        made = onnx_parts(network, request)
         int8 = request.int8
-        rewritten = copy.deepcopy(network) if int8 is None else int8.calibration.prepared(network)
-        applied = rewrites.apply(rewritten, request.rewrites)
-        rewritten = with_precision(rewritten, request.precision)
-        parts = {
-            part: part_interface(part, network.spec, f"{part}.onnx", features=FEATURES[request.precision])
-            for part in PART_NAMES
-            if part in request.parts
-        }
-        opset = OPSET if int8 is None else INT8_OPSET
-        models = {part: part_model(part, rewritten, interface, opset=opset) for part, interface in parts.items()}
-        if int8 is not None:
-            for model in models.values():
-                quantise(model, int8.calibration.scales(), int8.calibration.int8, placement=int8.placement)
         with replacing_folder(final) as folder:
-            save_sharing(models, folder)
+            save_sharing(made.models, folder)
             manifest = Manifest(
                 name=request.name,
                 target=NAME,
@@ -76,10 +57,10 @@ class OnnxTarget:
                 spec=network.spec,
                 weights_sha256=weights_sha256(network),
                 encoder_id=encoder_id(network),
-                parts=parts,
-                files={path.name: describe_file(path) for path in sorted(folder.iterdir())},
+                parts=made.interfaces,
+                files=describe_files(folder),
                 sizes=Sizes(multiple=network.spec.stride, minimum=2 * network.spec.stride),
-                rewrites=applied,
+                rewrites=made.rewrites,
                 calibration=None if int8 is None else int8.calibration.digest,
                 int8=() if int8 is None else int8.calibration.int8,
                 tools={tool: version(tool) for tool in ("adain-edge", *_TOOLS)} | {"python": platform.python_version()},
@@ -109,13 +90,11 @@ def refuse_foreign_folder(path: Path) -> None:
         raise InputError(f"{path.parent}: is a file, and a folder is wanted; choose another -o")
     if path.is_symlink() or (path.exists() and not (path / MANIFEST).is_file()):
         raise InputError(f"{path}: exists and is no bundle, so it is not replaced; choose another -o")
-    if path.exists():
-        listed = set(_listed_files(path / MANIFEST)) | {MANIFEST}
-        if strangers := sorted({found.name for found in path.iterdir()} - listed):
-            raise InputError(
-                f"{path}: holds {', '.join(strangers[:3])} beside the bundle, which replacing it would lose; move "
-                "it elsewhere, or choose another -o"
-            )
+    if path.exists() and (strangers := unlisted(path, _listed_files(path / MANIFEST))):
+        raise InputError(
+            f"{path}: holds {', '.join(strangers[:3])} beside the bundle, which replacing it would lose; move "
+            "it elsewhere, or choose another -o"
+        )
 
 
 def _listed_files(manifest: Path) -> list[str]:

@@ -57,7 +57,12 @@ def run(
     backend: Annotated[str, typer.Option(help="What runs it; see --list-backends.")] = "onnx",
     provider: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="The backend's device, such as cuda. Default: its CPU.", show_default=False),
+        typer.Option(
+            "--provider",
+            "--compute-units",
+            help="The backend's device, such as cuda; Core ML: all, cpu, cpu-gpu or cpu-ane. Default: its usual one.",
+            show_default=False,
+        ),
     ] = None,
     allow_fallback: Annotated[
         bool, typer.Option("--allow-fallback", help="Run elsewhere where that device doesn't come up.")

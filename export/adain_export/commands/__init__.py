@@ -1,0 +1,1 @@
+"""``adain-export TARGET``: one file a target, and what they share."""

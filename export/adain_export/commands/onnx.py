@@ -1,0 +1,36 @@
+"""``adain-export onnx``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from adain_export.commands import shared
+from adain_export.target import Request, get_target
+from adain_runtime.backend import require
+from adain_runtime.cli import console
+
+
+def onnx(
+    checkpoint: shared.Checkpoint = None,
+    output: shared.Output = Path(),
+    fp16: shared.Fp16 = False,
+    int8: shared.Int8File = None,
+    placement: shared.PlacementName = shared.AFTER_PAD,
+    parts: shared.Parts = shared.ALL_PARTS,
+    rewrites: shared.Rewrites = None,
+    name: shared.Name = None,
+    as_json: console.AsJson = False,
+    _verbose: console.Verbose = False,
+) -> None:
+    """Write an ONNX bundle, checked in ONNX Runtime against PyTorch before it is kept."""
+    target = get_target("onnx")
+    require("target onnx", target.probe())
+    network = shared.load(checkpoint)
+    request = Request(
+        name=network.spec.name if name is None else name,
+        precision="fp16" if fp16 else "fp32",
+        parts=shared.split(parts),
+        rewrites=shared.rewrites_of(rewrites),
+        int8=shared.int8_of(int8, placement),
+    )
+    shared.show_export(target.export(network, request, output), as_json)

@@ -1,0 +1,178 @@
+"""Core ML: .mlpackage folders for iPhone, iPad and Mac, executed by the reference and compared with PyTorch."""
+
+from __future__ import annotations
+
+import copy
+import json
+import platform
+import sys
+from dataclasses import fields, replace
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adain_export.targets.onnx import refuse_foreign_folder
+from adain_runtime.backend import Options, Probe, require, require_backend
+from adain_runtime.bundle import MANIFEST, Bundle, describe_files
+from adain_runtime.files import replacing_folder
+from adain_runtime.manifest import Manifest, Parity, Sizes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from adain_export.calibration import Calibration
+    from adain_export.coreml.request import CoremlRequest, Plan
+    from adain_export.target import Request
+    from adain_model.network import Network
+
+NAME = "coreml"
+REFERENCE = "coreml-reference"
+OLDEST, TOO_NEW = (9, 0), (10, 0)
+NEWEST_PYTHON = (3, 13)
+_TOOLS = ("torch", "coremltools")
+_INSTALL = 'pip install torch "coremltools>=9.0,<10"'
+
+
+class CoremlTarget:
+    """Exports Core ML bundles."""
+
+    name = NAME
+
+    def probe(self) -> Probe:
+        """Whether torch and coremltools 9 are installed."""
+        if sys.version_info[:2] > NEWEST_PYTHON:
+            return Probe(
+                False,
+                f"coremltools has no wheel for Python {platform.python_version()}; its newest is for "
+                f"{'.'.join(map(str, NEWEST_PYTHON))}",
+                "use a virtual environment of Python 3.13: python3.13 -m venv .venv",
+            )
+        missing = [tool for tool in _TOOLS if find_spec(tool) is None]
+        if missing:
+            return Probe(False, f"{', '.join(missing)} not installed", _INSTALL)
+        try:
+            found = version("coremltools")
+        except PackageNotFoundError:
+            return Probe(False, "coremltools is there without its metadata, so nobody knows its version", _INSTALL)
+        numbers = tuple(int(part) for part in found.split(".")[:2] if part.isdigit())
+        if not OLDEST <= numbers < TOO_NEW:
+            return Probe(False, f"coremltools {found} is installed, and 9 is what the conversion is made for", _INSTALL)
+        return Probe(True, ", ".join(f"{tool} {version(tool)}" for tool in _TOOLS))
+
+    def request_for(
+        self, name: str, precision: str, sizes: tuple[tuple[int, int], ...], calibration: Callable[[], Calibration]
+    ) -> Request:
+        """The request behind a label such as ``fp16``, ``fp16-pal6`` or ``fp16-w8a8``, for images of these sizes.
+
+        Raises:
+            InputError: no such label.
+        """
+        from adain_export.coreml.request import labelled
+
+        return labelled(name, precision, sizes, calibration)
+
+    def export(self, network: Network, request: Request, out: Path) -> Bundle:
+        """Write ``out/NAME-coreml-PRECISION``, executed by the reference against torch.
+
+        A plain `Request` takes the defaults of `CoremlRequest` for what it doesn't say.
+        """
+        require(f"target {NAME}", self.probe())
+        from adain_export import rewrites
+        from adain_export.coreml.package import write_packages
+        from adain_export.coreml.readme import FILE, readme
+        from adain_export.coreml.request import plan
+        from adain_model.checkpoint import encoder_id, weights_sha256
+
+        wanted = coreml_request(request)
+        planned = plan(wanted, network.spec)
+        final = out / f"{wanted.name}-{NAME}-{wanted.label}"
+        refuse_foreign_folder(final)
+        int8 = wanted.int8
+        rewritten = copy.deepcopy(network) if int8 is None else int8.calibration.prepared(network)
+        applied = rewrites.apply(rewritten, [name for name in wanted.rewrites if name == "fold-color"])
+        manifest = Manifest(
+            name=wanted.name,
+            target=NAME,
+            precision=wanted.label,
+            spec=network.spec,
+            weights_sha256=weights_sha256(network),
+            encoder_id=encoder_id(network),
+            parts={},
+            files={},
+            sizes=sizes_of(planned, network.spec.stride),
+            rewrites=applied,
+            calibration=None if int8 is None else int8.calibration.digest,
+            int8=() if int8 is None else int8.calibration.int8,
+            tools={tool: version(tool) for tool in ("adain-edge", *_TOOLS)} | {"python": platform.python_version()},
+            options={
+                "io": wanted.io,
+                "shapes": planned.shapes,
+                "target": planned.system,
+                "weights": "int8" if int8 is not None else wanted.weights,
+                "activations": "none" if int8 is None else "int8",
+            },
+        )
+        with replacing_folder(final) as folder:
+            parts = write_packages(rewritten, wanted, planned, folder, _described(manifest, planned))
+            (folder / FILE).write_text(readme(network, wanted, planned, parts, folder), encoding="utf-8")
+            manifest = replace(manifest, parts=parts, files=describe_files(folder))
+            manifest = replace(manifest, parity=_parity(Bundle(folder, manifest), network, wanted, planned))
+            (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        return Bundle.open(final)
+
+
+TARGET = CoremlTarget()
+
+
+def coreml_request(request: Request) -> CoremlRequest:
+    """A request with Core ML's own options, at their defaults where it has none."""
+    from adain_export.coreml.request import CoremlRequest
+
+    if isinstance(request, CoremlRequest):
+        return request
+    return CoremlRequest(**{field.name: getattr(request, field.name) for field in fields(request)})
+
+
+def sizes_of(plan: Plan, stride: int) -> Sizes:
+    """What the manifest says of the sizes."""
+    if plan.shapes == "range":
+        low, high = plan.bounds
+        return Sizes(stride, low, high)
+    return Sizes(stride, 2 * stride, exact=plan.sizes)
+
+
+def _described(manifest: Manifest, plan: Plan) -> dict[str, str]:
+    """The manifest's facts for the package's own metadata, so that a package without its bundle still says them."""
+    from adain_export.coreml.request import spell
+
+    return {
+        "name": manifest.name,
+        "precision": manifest.precision,
+        "weights_sha256": manifest.weights_sha256,
+        "encoder_id": manifest.encoder_id,
+        "spec": json.dumps(manifest.spec.to_json(), sort_keys=True),
+        "sizes": ", ".join(map(spell, plan.sizes)),
+        "rewrites": ", ".join(manifest.rewrites),
+        **manifest.options,
+    } | ({} if manifest.calibration is None else {"calibration": manifest.calibration})
+
+
+def _parity(bundle: Bundle, network: Network, request: CoremlRequest, plan: Plan) -> Parity:
+    from adain_export.check import check
+    from adain_export.coreml.tolerances import limits_for
+
+    low, high = plan.bounds
+    sizes = list(plan.sizes)
+    if plan.shapes == "range":  # its corners, as far as they stay small enough to be run at once
+        sizes = list(dict.fromkeys([(low, min(high, 2 * low)), plan.default]))
+    with require_backend(REFERENCE).open(bundle, Options()) as session:
+        return check(
+            session,
+            network,
+            request,
+            f"{REFERENCE} (executed op by op, not Core ML)",
+            sizes=[(1, *size) for size in sizes],
+            limits=limits_for(request),
+            eight_bits=request.io == "image",
+        )
