@@ -39,7 +39,9 @@ def measure(
     measured: dict[PartName, Metrics | None] = {}
     for part, measurer in _MEASURERS.items():
         mine = {name.partition(".")[2]: values for name, values in found.items() if name.startswith(f"{part}.")}
-        if mine and part not in errors:
+        if mine and part not in errors and (problem := _misshapen(mine, _wanted(part, truth))):
+            errors = {**errors, part: problem}
+        elif mine and part not in errors:
             finite = all(np.isfinite(values).all() for values in mine.values())
             measured[part] = measurer(mine, truth, reference) if finite else None
     made = []
@@ -54,6 +56,22 @@ def measure(
                 Part(part, metrics or Metrics(), limits.part(part), metrics is not None, failures, seconds.get(part))
             )
     return tuple(made)
+
+
+def _wanted(part: PartName, truth: Truth) -> dict[str, Floats]:
+    """What a part must give, by the names of its outputs."""
+    if part == "encoder":
+        return {**truth.encoded, **{f"style_{name}": values for name, values in truth.style_encoded.items()}}
+    return {"image": truth.decoded if part == "decoder" else truth.stylized}
+
+
+def _misshapen(found: Mapping[str, Floats], wanted: Mapping[str, Floats]) -> str:
+    """Which output is missing or of another shape; empty where all are right."""
+    for name, values in wanted.items():
+        shape = list(found[name].shape) if name in found else None
+        if shape != list(values.shape):
+            return f"gave {name} {shape}, and {list(values.shape)} is wanted" if shape else f"gave no {name}"
+    return ""
 
 
 def _encoder(found: Mapping[str, Floats], truth: Truth, reference: Reference) -> Metrics:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from adain_parity.sandbox import Ended, run_module
 from adain_parity.truths import Truths
 from adain_parity.worker import Job, Outcome
 from adain_runtime.backends.onnx import short_name
+from adain_runtime.files import replacing_file
 
 ACCELERATORS = (
     "cuda",
@@ -228,10 +228,8 @@ def save_picture(values: Floats, out: Path, name: str) -> str:
     bad = ~np.isfinite(plain).all(axis=2)
     pixels = np.rint(255 * np.clip(np.nan_to_num(plain), 0, 1)).astype(np.uint8)
     pixels[bad] = (255, 0, 255)
-    path = out / PICTURES / name
-    part = path.with_name(f".{name}.{os.getpid()}.{id(values)}.part")  # two cases may write one reference at once
-    Image.fromarray(pixels).save(part, "PNG")
-    part.replace(path)
+    with replacing_file(out / PICTURES / name) as part:  # two cases may write one reference at once
+        Image.fromarray(pixels).save(part, "PNG")
     return f"{PICTURES}/{name}"
 
 

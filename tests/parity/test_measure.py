@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -120,16 +122,32 @@ def test_a_part_that_raised_is_a_failure_with_its_words(reference, truth, perfec
 
 def test_a_side_too_small_for_ssim_has_none(reference):
     image = pink_noise(np.random.default_rng(1), 1, 32, 48)
-    small = np.ascontiguousarray(image[:, :, :16, :16])
-    truth = reference.truth(small, image, 1.0)
-    (part,) = measure({"decoder.image": truth.decoded[:, :, :8]}, {}, {}, LIMITS, _cut(truth), reference)
+    truth = reference.truth(image, image, 1.0)
+    cut = replace(truth, decoded=truth.decoded[:, :, :8])
+    (part,) = measure({"decoder.image": cut.decoded.copy()}, {}, {}, LIMITS, cut, reference)
     assert part.found.ssim is None
+    assert part.found.max_abs == 0
 
 
-def _cut(truth):
-    from dataclasses import replace
-
-    return replace(truth, decoded=truth.decoded[:, :, :8])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"decoder.image": np.zeros((1, 3, 8, 8), np.float32)},
+            "gave image [1, 3, 8, 8], and [1, 3, 32, 48] is wanted",
+        ),
+        ({"encoder.std": None}, "gave no std"),
+    ],
+)
+def test_an_output_of_another_shape_or_none_at_all_is_a_failure_and_not_the_end(judge, perfect, change, words):
+    (name, values) = next(iter(change.items()))
+    perfect.pop(name)
+    if values is not None:
+        perfect[name] = values
+    parts, blame = judge(perfect)
+    bad = next(part for part in parts if not part)
+    assert bad.failures == (words,)
+    assert blame.stage == name.partition(".")[0]
 
 
 @pytest.mark.parametrize(
