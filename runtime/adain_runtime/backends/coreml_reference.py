@@ -109,7 +109,7 @@ class CoreMLReferenceSession(BaseSession):
         raise InputError(f"{self.bundle.path}: {part} has no function for {height}x{width}, only {has}")
 
     def layers(self, part: str, feeds: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
-        """Run a part and give every value of floats on the way, by its name in the package: what blame looks into.
+        """Run a part and give every operation's floats, by their names in the package: what blame looks into.
 
         Args:
             part: which.
@@ -117,7 +117,7 @@ class CoreMLReferenceSession(BaseSession):
         """
         package, name, given = self._prepared(part, feeds)
         for value in package.trace(name, given, accumulate=self._accumulate):
-            if value.values.dtype.kind == "f":
+            if value.kind != "input" and value.values.dtype.kind == "f":
                 yield value.name, value.values
 
     def _prepared(self, part: str, feeds: Mapping[str, Array]) -> tuple[Package, str, dict[str, Array]]:
