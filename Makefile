@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint type bench embed clean
+.PHONY: help setup demo parity faults test lint type bench embed clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,12 @@ $(STAMP): pyproject.toml .ci/constraints.txt
 
 demo: setup ## export the embedded student, run every backend, write out/gallery.html and .png
 	$(BIN)/python -m adain_parity.demo --out out
+
+parity: setup ## every backend against PyTorch: out/parity
+	$(BIN)/adain-parity run -j 2 -o out/parity
+
+faults: setup ## which sabotaged backends are caught, the table of docs/parity.md
+	$(BIN)/python tests/faults_table.py
 
 test: setup ## all tests
 	$(BIN)/python -m pytest

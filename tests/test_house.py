@@ -20,7 +20,7 @@ BELOW = {
     "calib": {"export", "model", "runtime"},
     "parity": {"model", "train", "export", "calib", "runtime"},
 }
-COMMANDS = {"adain-run", "adain-style", "adain-model", "adain-export", "adain-calib", "adain-train"}
+COMMANDS = {"adain-run", "adain-style", "adain-model", "adain-export", "adain-calib", "adain-train", "adain-parity"}
 LAZY = {"coremltools"}  # a backend's library, imported when it is first used and only there
 BASE = {"numpy", "PIL", "typer", "rich", "onnxruntime", "safetensors"}
 

@@ -12,6 +12,7 @@ from types import TracebackType
 import numpy as np
 from PIL.Image import Image
 
+from adain_export.tolerances import Metrics, limits_of
 from adain_runtime.backend import Array, Backend, Options, Session, backend_names, get_backend
 from adain_runtime.bundle import Bundle
 from adain_runtime.errors import BundleError, InputError, QualityError, UnavailableError
@@ -234,23 +235,17 @@ class _Runner:
             milliseconds=timed,
             psnr=None if self.broken else self.psnr,
             max_abs=None if self.broken else self.max_abs,
-            failure=self.broken or verdict(manifest.precision, self.psnr, self.max_abs),
+            failure=self.broken or verdict(self.backend, manifest.precision, self.psnr, self.max_abs),
         )
 
 
-def verdict(precision: str, decibels: float, difference: float) -> str:
-    """Why a precision's numbers are not good enough; empty where they are."""
-    from adain_export.check import TOLERANCES, Tolerance  # imports torch
-
-    tolerance = dict[str, Tolerance](TOLERANCES.items()).get(precision)
-    if tolerance is None:
-        return f"no tolerance is set for {precision}, only for {', '.join(TOLERANCES)}"
-    if decibels >= tolerance.psnr and difference <= tolerance.max_abs:
-        return ""
-    return (
-        f"{decibels:.1f} dB and max abs {difference:.2g} against torch, and {precision} allows "
-        f"{tolerance.psnr:g} dB and {tolerance.max_abs:g}"
-    )
+def verdict(backend: str, precision: str, decibels: float, difference: float) -> str:
+    """Why a backend's numbers in a precision are not good enough; empty where they are."""
+    try:
+        limits = limits_of(backend, precision).stylizer
+    except InputError as error:
+        return str(error)
+    return ", ".join(Metrics(max_abs=difference, psnr=decibels).beyond(limits))
 
 
 def _open_runners(bundles: Sequence[Bundle], stack: ExitStack) -> tuple[list[_Runner], list[LeftOut]]:

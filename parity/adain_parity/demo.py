@@ -6,7 +6,7 @@ import os
 import platform
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NoReturn, Optional
@@ -18,6 +18,7 @@ from adain_export.target import Precision, Request, get_target
 from adain_model.samples import sample_folder
 from adain_parity.comparison import REFERENCE, TIMED_RUNS, Comparison, Row, compare
 from adain_parity.gallery import Measurements, Picture, contact_sheet, gallery_page
+from adain_parity.machine import processor
 from adain_runtime.backend import require, require_backend
 from adain_runtime.backends.onnx import short_name
 from adain_runtime.bundle import Bundle
@@ -234,16 +235,6 @@ def versions() -> dict[str, str]:
     found = {name: installed(name) for name in _VERSIONS}
     here = {"Python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
     return {name: version for name, version in found.items() if version} | here
-
-
-def processor() -> str:
-    """The machine's processor, as its system names it."""
-    try:
-        lines: Iterable[str] = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # not Linux
-        lines = ()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine()
 
 
 def _credits(folder: Path) -> dict[str, tuple[str, str]]:

@@ -23,3 +23,22 @@ def psnr(a: Floating, b: Floating, *, peak: float = 1.0) -> float:
     """
     error = float(np.mean(np.square(a.astype(np.float64) - b)))
     return float("inf") if error == 0 else float(10 * np.log10(peak**2 / error))
+
+
+def relative_l2(wanted: Floating, found: Floating) -> float:
+    """Length of the difference over the length of what is wanted, in float64; NaN where either holds one.
+
+    What is wanted is nowhere 0 in these networks' maps; where it is, any difference is infinitely large.
+    """
+    reference = wanted.astype(np.float64)
+    size, difference = float(np.linalg.norm(reference)), float(np.linalg.norm(found.astype(np.float64) - reference))
+    if size == 0:
+        return 0.0 if difference == 0 else float("inf")
+    return difference / size
+
+
+def cosine(wanted: Floating, found: Floating) -> float:
+    """Cosine of the angle between two arrays as vectors, from -1 to 1; NaN where one is 0 or holds a NaN."""
+    a, b = wanted.astype(np.float64).ravel(), found.astype(np.float64).ravel()
+    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(np.clip(np.dot(a, b) / lengths, -1, 1)) if lengths else float("nan")

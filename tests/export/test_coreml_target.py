@@ -21,6 +21,7 @@ from adain_export.coreml import tolerances
 from adain_export.coreml.request import CoremlRequest
 from adain_export.target import Int8, Request, get_target
 from adain_export.targets import coreml
+from adain_export.tolerances import Limits, Metrics, built_in
 from adain_runtime.backend import Options, get_backend
 from adain_runtime.bundle import MANIFEST, Bundle
 from adain_runtime.errors import BundleError, InputError, QualityError, UnavailableError
@@ -253,7 +254,8 @@ def test_a_calibration_of_another_network_is_refused_before_anything_is_written(
 
 
 def test_a_package_that_misses_its_tolerance_is_not_kept_unless_that_is_asked_for(strided, tmp_path, monkeypatch):
-    monkeypatch.setitem(tolerances.TOLERANCES, "fp16", check.Tolerance(max_abs=1, psnr=500, relative=1))
+    strict = Metrics(psnr=500)
+    monkeypatch.setattr(tolerances, "limits_of", lambda *_: Limits(strict, strict, strict, 1.0))
     request = CoremlRequest("x", sizes=((16, 16),), parts=("stylizer",))
     with pytest.raises(QualityError, match=r"stylizer 1x3x16x16 in coreml-reference .*; nothing was written"):
         TARGET.export(strided, request, tmp_path)
@@ -262,7 +264,19 @@ def test_a_package_that_misses_its_tolerance_is_not_kept_unless_that_is_asked_fo
 
 
 def test_no_tolerance_lets_an_image_fall_under_30_db():
-    assert min(tolerance.psnr for tolerance in tolerances.TOLERANCES.values()) >= 30
+    assert min(limits.stylizer.psnr for limits in built_in()["coreml"].values()) >= 30
+
+
+@pytest.mark.parametrize("label", ["fp32", "fp16", "fp16-w8", "fp16-pal8", "fp16-pal6", "fp16-pal4", "fp32-w8"])
+def test_the_request_of_a_label_has_that_label_and_limits(label):
+    request = TARGET.request_for("x", label, ((16, 16), (32, 24)), lambda: pytest.fail("no calibration is wanted"))
+    assert (request.label, request.io, request.sizes) == (label, "tensor", ((16, 16), (32, 24)))
+    assert tolerances.limits_for(request).stylizer.psnr >= 30
+
+
+def test_the_request_of_an_unknown_label_is_refused():
+    with pytest.raises(InputError, match="target coreml has no precision 'fp16-pal5'; it has fp16, fp16-w8"):
+        TARGET.request_for("x", "fp16-pal5", ((16, 16),), lambda: pytest.fail("no calibration is wanted"))
 
 
 def test_a_plain_request_takes_the_defaults_of_core_ml():

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from adain_export.check import TOLERANCES
+from adain_export.tolerances import limits_of
 from adain_model import Network, initialize, save_network
 from adain_model.backend import BACKEND as TORCH
 from adain_parity import comparison, demo
@@ -141,8 +141,9 @@ def test_the_embedded_export_agrees_with_torch_on_every_pair(bundles):
     assert reference.is_reference
     assert (reference.psnr, reference.max_abs) == (float("inf"), 0)
     assert (onnx.backend, onnx.precision, onnx.device) == ("onnx", "fp32", "CPUExecutionProvider")
-    assert onnx.psnr >= TOLERANCES["fp32"].psnr
-    assert 0 < onnx.max_abs <= TOLERANCES["fp32"].max_abs
+    limits = limits_of("onnx", "fp32").stylizer
+    assert onnx.psnr >= limits.psnr
+    assert 0 < onnx.max_abs <= limits.max_abs
     assert compared.failures == ()
     assert compared.shown is onnx
     assert [[picture.size for picture in row] for row in compared.pictures] == [[(48, 40)] * 3, [(50, 33)] * 3]
@@ -207,7 +208,7 @@ def test_a_backend_that_drifts_fails_and_is_not_the_one_shown(bundles, install):
     assert [row.backend for row in compared.rows] == ["torch", "grey", "onnx"]
     assert [row.backend for row in compared.failures] == ["grey"]
     assert compared.shown.backend == "onnx"
-    assert "fp32 allows 80 dB and 0.0001" in compared.failures[0].failure
+    assert f"below {limits_of('grey', 'fp32').stylizer.psnr:g}" in compared.failures[0].failure
 
 
 def test_a_backend_with_values_that_are_not_finite_fails_and_the_others_go_on(bundles, install):
@@ -235,13 +236,16 @@ def test_nothing_to_compare_with_is_an_error(bundles):
 
 
 def test_a_verdict_holds_both_numbers_against_the_precision_and_passes_no_nan():
-    assert verdict("fp32", 80, 1e-4) == ""
-    assert "79.9 dB" in verdict("fp32", 79.9, 1e-4)
-    assert "0.00011" in verdict("fp32", 80, 1.1e-4)
-    assert verdict("fp16", 79.9, 1.1e-4) == ""
-    assert verdict("fp32", float("nan"), 0)
-    assert verdict("fp32", float("inf"), float("nan"))
-    assert verdict("int2", float("inf"), 0) == "no tolerance is set for int2, only for fp32, fp16, int8, int8-fp16"
+    limits = limits_of("onnx", "fp32").stylizer
+    decibels, largest = limits.psnr, limits.max_abs
+    assert verdict("onnx", "fp32", decibels, largest) == ""
+    assert verdict("onnx", "fp32", decibels - 0.1, largest).startswith("psnr ")
+    assert verdict("onnx", "fp32", decibels, 1.1 * largest).startswith("max_abs ")
+    assert verdict("onnx", "fp16", decibels - 0.1, 1.1 * largest) == ""
+    assert verdict("onnx", "fp32", float("nan"), 0)
+    assert verdict("onnx", "fp32", float("inf"), float("nan"))
+    assert verdict("onnx", "fp32", float("inf"), 0) == ""
+    assert verdict("onnx", "int2", float("inf"), 0).startswith("no tolerance is set for onnx int2, only for ")
 
 
 @pytest.mark.parametrize(
@@ -332,7 +336,7 @@ def test_the_demo_exports_compares_and_writes_everything_it_says(run_demo, folde
     assert [row[4] for row in rows] == ["48x40"] * 3
     assert rows[0][6] == "reference"
     for row in rows[1:]:
-        tolerance = TOLERANCES[row[1]]
+        tolerance = limits_of("onnx", row[1]).stylizer
         assert row[6] == "exact" or float(row[6]) >= tolerance.psnr
         assert float(row[-1]) <= tolerance.max_abs
     assert "timings of this run, not a benchmark" in " ".join(table.split())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args
+from typing import Literal, TypeVar, cast, get_args
 
-from adain_export.target import Precision, Request
+from adain_export.calibration import Calibration
+from adain_export.target import Int8, Precision, Request
 from adain_runtime.errors import InputError
 from adain_runtime.spec import NetworkSpec
 
@@ -78,6 +79,35 @@ class CoremlRequest(Request):
     def label(self) -> str:
         """The precision in the bundle's name, such as ``fp16``, ``fp16-w8``, ``fp16-pal6`` or ``fp16-w8a8``."""
         return self.precision + ("-w8a8" if self.int8 is not None else _LABELS[self.weights])
+
+
+def labelled(
+    name: str, precision: str, sizes: tuple[Size, ...], calibration: Callable[[], Calibration]
+) -> CoremlRequest:
+    """The request that a bundle's label names, with float arrays for images, so that no rounding hides a difference.
+
+    Args:
+        name: the model's.
+        precision: such as ``fp16``, ``fp16-pal6`` or ``fp16-w8a8``.
+        sizes: (height, width) of pictures.
+        calibration: gives one, for int8 activations.
+
+    Raises:
+        InputError: no such label.
+    """
+    base, dash, stored = precision.partition("-")
+    weights = next((way for way, label in _LABELS.items() if label == dash + stored), None)
+    if base not in get_args(Precision) or (weights is None and stored != "w8a8"):
+        labels = ", ".join(f"fp16{label}" for label in (*_LABELS.values(), "-w8a8"))
+        raise InputError(f"target coreml has no precision {precision!r}; it has {labels}, and the same of fp32")
+    return CoremlRequest(
+        name,
+        cast(Precision, base),
+        sizes=tuple(sorted(sizes)),
+        weights=weights or "none",
+        int8=Int8(calibration()) if weights is None else None,
+        io="tensor",
+    )
 
 
 @dataclass(frozen=True)

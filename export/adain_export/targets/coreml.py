@@ -22,6 +22,9 @@ from adain_runtime.files import replacing_folder
 from adain_runtime.manifest import Manifest, Parity, Sizes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from adain_export.calibration import Calibration
     from adain_export.coreml.request import CoremlRequest, Plan
     from adain_export.target import Request
     from adain_model.network import Network
@@ -59,6 +62,18 @@ class CoremlTarget:
         if not OLDEST <= numbers < TOO_NEW:
             return Probe(False, f"coremltools {found} is installed, and 9 is what the conversion is made for", _INSTALL)
         return Probe(True, ", ".join(f"{tool} {version(tool)}" for tool in _TOOLS))
+
+    def request_for(
+        self, name: str, precision: str, sizes: tuple[tuple[int, int], ...], calibration: Callable[[], Calibration]
+    ) -> Request:
+        """The request behind a label such as ``fp16``, ``fp16-pal6`` or ``fp16-w8a8``, for images of these sizes.
+
+        Raises:
+            InputError: no such label.
+        """
+        from adain_export.coreml.request import labelled
+
+        return labelled(name, precision, sizes, calibration)
 
     def export(self, network: Network, request: Request, out: Path) -> Bundle:
         """Write ``out/NAME-coreml-PRECISION``, executed by the reference against torch.
@@ -159,7 +174,7 @@ def _advised(request: CoremlRequest) -> Iterator[None]:
 
 def _parity(bundle: Bundle, network: Network, request: CoremlRequest, plan: Plan) -> Parity:
     from adain_export.check import check
-    from adain_export.coreml.tolerances import tolerance_of
+    from adain_export.coreml.tolerances import limits_for
 
     low, high = plan.bounds
     sizes = list(plan.sizes)
@@ -172,6 +187,6 @@ def _parity(bundle: Bundle, network: Network, request: CoremlRequest, plan: Plan
             request,
             f"{REFERENCE} (executed op by op, not Core ML)",
             sizes=[(1, *size) for size in sizes],
-            tolerance=tolerance_of(request),
+            limits=limits_for(request),
             eight_bits=request.io == "image",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,12 +108,29 @@ class CoreMLReferenceSession(BaseSession):
         has = ", ".join(f"{entry.height}x{entry.width}" for entry in entries)
         raise InputError(f"{self.bundle.path}: {part} has no function for {height}x{width}, only {has}")
 
+    def layers(self, part: str, feeds: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
+        """Run a part and give every operation's floats, by their names in the package: what blame looks into.
+
+        Args:
+            part: which.
+            feeds: as of `run`.
+        """
+        package, name, given = self._prepared(part, feeds)
+        for value in package.trace(name, given, accumulate=self._accumulate):
+            if value.kind != "input" and value.values.dtype.kind == "f":
+                yield value.name, value.values
+
+    def _prepared(self, part: str, feeds: Mapping[str, Array]) -> tuple[Package, str, dict[str, Array]]:
+        """The package of a part, its function for the feeds' size, and the feeds as that takes them."""
+        package, name = self.function(part, *self._size(feeds))
+        cells = feeds["features"].shape[2:] if "features" in feeds else ()
+        inputs = package.functions[name].inputs
+        return package, name, {feature.name: _given(feature, feeds[feature.name], cells) for feature in inputs}
+
     def _run(self, part: str, feeds: dict[str, Array]) -> dict[str, Array]:
         graph = self.bundle.part(part)
-        package, name = self.function(part, *self._size(feeds))
+        package, name, given = self._prepared(part, feeds)
         function = package.functions[name]
-        cells = feeds["features"].shape[2:] if "features" in feeds else ()
-        given = {feature.name: _given(feature, feeds[feature.name], cells) for feature in function.inputs}
         made = self._execute(package, name, given)
         return {
             tensor.name: _taken(feature, made[feature.name], np.dtype(tensor.dtype))

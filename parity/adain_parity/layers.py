@@ -1,0 +1,136 @@
+"""Error by depth: every layer of a backend's part against the same layer of the reference, fed with the same arrays.
+
+A session that can be looked into offers ``layers(part, feeds)``; for bundles of ONNX graphs there is a way without it
+(`adain_parity.onnx_layers`). Nothing else is asked of a backend.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+
+from adain_export import records
+from adain_parity.results import LayerError
+from adain_runtime.backend import Array, Session
+from adain_runtime.errors import UnavailableError
+from adain_runtime.metrics import relative_l2
+
+if TYPE_CHECKING:
+    from adain_parity.worker import Job
+
+
+@runtime_checkable
+class Traceable(Protocol):
+    """A session that can be looked into. A protocol, so that another package's session offers it by a method alone."""
+
+    def layers(self, part: str, feeds: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
+        """Run a part and give what its layers compute, in the order they run.
+
+        Args:
+            part: ``encoder``, ``decoder`` or ``stylizer``.
+            feeds: as of `Session.run`.
+
+        Returns:
+            pairs of name and array. A name that the network has, such as ``encoder.conv3_1`` for the output of that
+            convolution behind its ReLU (behind the upsampling it computes too, where that was rewritten), is held
+            against that layer. Any other name is free: a layer of the network that is not among the names is
+            looked for among those by shape and likeness, in order.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Traced:
+    """What tracing a part gave.
+
+    Attributes:
+        curve: error by depth; empty where the session can't be looked into.
+        unavailable: why it is empty.
+    """
+
+    curve: tuple[LayerError, ...] = ()
+    unavailable: str = ""
+
+
+def traced(job: Job) -> Traced:
+    """The curve of a job's part."""
+    from adain_parity.worker import open_session
+
+    with np.load(job.feeds, allow_pickle=False) as file:
+        names = [name for name in file.files if name.startswith(f"{job.part}.") and "style_image" not in name]
+        feeds = {name.partition(".")[2]: file[name] for name in names}
+    try:
+        with open_session(job, job.provider) as session:
+            found = list(layers_of(session, job.part, feeds))
+    except UnavailableError as error:
+        return Traced(unavailable=str(error))
+    with np.load(job.wanted, allow_pickle=False) as file:
+        return Traced(curve=curve([(name, file[name]) for name in file.files], found, job.tolerance))
+
+
+def layers_of(session: Session, part: str, feeds: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
+    """What a session's layers compute.
+
+    Raises:
+        UnavailableError: it can't be looked into.
+    """
+    if isinstance(session, Traceable):
+        return session.layers(part, feeds)
+    if session.bundle.manifest.target == "onnx":
+        from adain_parity.onnx_layers import layers
+
+        return layers(session.bundle, part, feeds)
+    raise UnavailableError(f"a session of {type(session).__name__} has no layers(part, feeds) to look into it by")
+
+
+def curve(
+    wanted: Sequence[tuple[str, Array]], found: Sequence[tuple[str, Array]], tolerance: float
+) -> tuple[LayerError, ...]:
+    """Error by depth: each of the reference's layers against the one of that name, else the likest of its shape.
+
+    Args:
+        wanted: the reference's layers, in order.
+        found: the backend's, in order.
+        tolerance: the largest relative L2 error that is good.
+    """
+    made: list[LayerError] = []
+    guessed: set[str] = set()
+    last = 0
+    names = [name for name, _ in found]
+    for depth, (name, values) in enumerate(wanted):
+        here = names.index(name) if name in names else _likest(values, found, last)
+        if here is None:
+            continue
+        if name not in names:
+            guessed.add(name)
+        last = max(last, here)
+        error = _error(values, found[here][1])
+        made.append(LayerError(name, depth, error if np.isfinite(error) else None, tolerance))
+    # an error goes on through what comes after it: a likest one that is off before a good layer is another quantity
+    good = max((point.depth for point in made if point), default=-1)
+    return tuple(point for point in made if point or point.layer not in guessed or point.depth > good)
+
+
+def _likest(wanted: Array, found: Sequence[tuple[str, Array]], first: int) -> int | None:
+    places = [i for i in range(first, len(found)) if found[i][1].size == wanted.size]
+    errors = [_error(wanted, found[i][1]) for i in places]
+    ranked = sorted(zip(errors, places, strict=True), key=lambda pair: (not np.isfinite(pair[0]), pair[0], pair[1]))
+    return ranked[0][1] if ranked else None
+
+
+def _error(wanted: Array, found: Array) -> float:
+    if wanted.shape != found.shape:
+        if wanted.size != found.size:
+            return float("inf")  # a layer of this name and another shape
+        found = found.reshape(wanted.shape)
+    return relative_l2(wanted, found)
+
+
+def read_traced(path: Path) -> Traced:
+    """What a process of kind ``trace`` wrote."""
+    return records.read(Traced, path.name, json.loads(path.read_text(encoding="utf-8")))

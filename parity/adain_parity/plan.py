@@ -1,0 +1,171 @@
+"""From a matrix to the list of its cases: which bundle each runs, or why it can't be run here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+
+from adain_export.tolerances import Limits, limits_of
+from adain_parity.artefacts import Model, bundle_for
+from adain_parity.matrix import BackendRow, Cell, Matrix
+from adain_parity.results import Case
+from adain_runtime.bundle import Bundle
+from adain_runtime.errors import InputError
+
+TORCH = "torch"
+Probed = Callable[[str], str]
+"""Why a backend doesn't work here; empty where it does."""
+Step = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """A case that is to be run.
+
+    Attributes:
+        case: as far as it is known; its verdict is ``skipped`` with a reason where it can't be run.
+        model: the network.
+        row: the backend and how its sessions are opened.
+        artefact: a bundle's folder or a checkpoint; None for a case that can't be run.
+        cell: pictures, size, alpha.
+        limits: what it is held to.
+    """
+
+    case: Case
+    model: Model
+    row: BackendRow
+    artefact: Path | None
+    cell: Cell
+    limits: Limits
+
+
+@dataclass(frozen=True)
+class _Artefact:
+    """A bundle of a backend's precision, or why there is none; ``failed`` where that is a fault, not an absence."""
+
+    path: Path | None
+    reason: str = ""
+    failed: bool = False
+
+
+def planned(
+    matrix: Matrix, models: Sequence[Model], root: Path, cache: Path, probed: Probed, *, jobs: int = 1, step: Step
+) -> list[Planned]:
+    """The cases of a matrix, its bundles exported.
+
+    Args:
+        matrix: declares them.
+        models: its networks.
+        root: where the matrix's relative paths start.
+        cache: folder for bundles.
+        probed: tells why a backend doesn't work here.
+        jobs: exports at once.
+        step: told before each export.
+
+    Raises:
+        InputError: a precision that has no tolerance.
+    """
+    wanted = [
+        (row, precision, limits_of(row.name, precision, target=row.target), model)
+        for row in matrix.backends
+        for precision in row.precisions
+        for model in models
+    ]
+
+    def artefact(row: BackendRow, precision: str, model: Model) -> _Artefact:
+        if problem := probed(row.name):
+            return _Artefact(None, problem)
+        if row.name == TORCH:
+            return _Artefact(model.checkpoint)
+        step(f"exporting {model.name} for {row.target or row.name} {precision}")
+        return _exported(matrix, model, row, precision, root, cache)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        made = [pool.submit(artefact, row, precision, model) for row, precision, _, model in wanted]
+        cases = (
+            _cases(matrix, row, precision, model, future.result(), limits)
+            for future, (row, precision, limits, model) in zip(made, wanted, strict=True)
+        )
+        return _distinct(list(chain.from_iterable(cases)))
+
+
+def planned_bundles(
+    matrix: Matrix, bundles: Sequence[Bundle], models: Sequence[Model], probed: Probed
+) -> list[Planned]:
+    """The cases of bundles that were given, on every backend of the matrix that runs their target.
+
+    Raises:
+        InputError: a bundle of a network that is not among the models, that no backend of the matrix runs, or that
+            is given twice.
+    """
+    made: list[Planned] = []
+    for bundle in bundles:
+        manifest = bundle.manifest
+        model = next((model for model in models if model.weights_sha256 == manifest.weights_sha256), None)
+        if model is None:
+            known = ", ".join(model.name for model in models)
+            raise InputError(
+                f"{bundle.path}: made of other weights than {known}, so there is nothing to compare it with; give "
+                "its network with --checkpoint FILE.safetensors"
+            )
+        rows = [row for row in matrix.backends if (row.target or row.name) == manifest.target]
+        if not rows:
+            has = ", ".join(row.target or row.name for row in matrix.backends)
+            raise InputError(f"{bundle.path}: is for {manifest.target}, and this matrix has backends for {has}")
+        for row in rows:
+            problem = probed(row.name)
+            artefact = _Artefact(None, problem) if problem else _Artefact(bundle.path)
+            limits = limits_of(row.name, manifest.precision, target=manifest.target)
+            made += _cases(matrix, row, manifest.precision, model, artefact, limits)
+    return _distinct(made)
+
+
+def _exported(matrix: Matrix, model: Model, row: BackendRow, precision: str, root: Path, cache: Path) -> _Artefact:
+    given = matrix.calibrations.get(model.name)
+    calibration = root / given if given else None
+    sizes = row.sizes or matrix.sizes
+    exported = bundle_for(model, row.target or row.name, precision, calibration, cache, sizes=sizes)
+    if exported.path:
+        return _Artefact(Path(exported.path))
+    return _Artefact(None, exported.error, failed=not exported.unavailable)
+
+
+def _cases(
+    matrix: Matrix, row: BackendRow, precision: str, model: Model, artefact: _Artefact, limits: Limits
+) -> Iterator[Planned]:
+    for provider in row.providers:
+        for cell in matrix.cells(row):
+            words = [model.name, row.name, precision, provider, f"{cell.height}x{cell.width}"]
+            words += [cell.content, cell.style, f"a{cell.alpha:g}"]
+            case = Case(
+                id="-".join(
+                    re.sub(r"[^A-Za-z0-9._]", "_", Path(word).stem if "/" in word else word) for word in words if word
+                ),
+                backend=row.name,
+                provider=provider,
+                model=model.name,
+                precision=precision,
+                height=cell.height,
+                width=cell.width,
+                content=cell.content,
+                style=cell.style,
+                alpha=cell.alpha,
+                verdict="failed" if artefact.failed else "skipped",
+                reason=artefact.reason or "not run yet",
+                bundle=artefact.path.name if artefact.path else "",
+            )
+            yield Planned(case, model, row, artefact.path, cell, limits)
+
+
+def _distinct(made: list[Planned]) -> list[Planned]:
+    """Cases with ids of their own: a number behind those that would share one."""
+    seen: dict[str, int] = {}
+    for i, plan in enumerate(made):
+        times = seen[plan.case.id] = seen.get(plan.case.id, 0) + 1
+        if times > 1:
+            made[i] = replace(plan, case=replace(plan.case, id=f"{plan.case.id}.{times}"))
+    return made

@@ -1,0 +1,246 @@
+"""A parity run: every case of a plan in a process of its own, measured, blamed and shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from adain_export import records
+from adain_export.tolerances import PartName
+from adain_parity import blame
+from adain_parity.layers import Traced, read_traced
+from adain_parity.matrix import Limits
+from adain_parity.measure import measure
+from adain_parity.plan import Planned
+from adain_parity.reference import Floats, Reference, Truth
+from adain_parity.results import DIFFERENCE_GAIN, Case, Pictures
+from adain_parity.sandbox import Ended, run_module
+from adain_parity.truths import Truths
+from adain_parity.worker import Job, Outcome
+from adain_runtime.backends.onnx import short_name
+from adain_runtime.files import replacing_file
+
+ACCELERATORS = (
+    "cuda",
+    "tensorrt",
+    "nvtensorrtrtx",
+    "rocm",
+    "migraphx",
+    "dml",
+    "mps",
+    "vulkan",
+    "opencl",
+    "metal",
+    "qnn",
+)
+"""Providers that compute on another device than the CPU, and so never all bits of what a CPU computes."""
+
+PICTURES = "pictures"
+Report = Callable[[int, int, str], None]
+"""Told after every case: cases done, cases in all, and what was done."""
+
+
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """How cases are run.
+
+    Attributes:
+        out: folder of the report.
+        limits: of a case's process.
+        jobs: cases at once.
+        stages: look into good cases too.
+        exact: the reference in float64.
+        root: where the matrix's relative paths start.
+    """
+
+    out: Path
+    limits: Limits
+    jobs: int = 1
+    stages: bool = False
+    exact: bool = False
+    root: Path = Path()
+
+
+def probe(backend: str, limits: Limits) -> str:
+    """Why a backend doesn't work here, asked in a process of its own; empty where it does."""
+    with TemporaryDirectory(prefix="adain-parity-") as folder:
+        job = Job("probe", backend, str(Path(folder) / "result.json"))
+        ended = _start(job, Path(folder), limits)
+        return (
+            _outcome(job).unavailable if ended else f"backend {backend}: asking whether it works here, {ended.reason}"
+        )
+
+
+def run_cases(plans: Sequence[Planned], settings: Settings, report: Report = lambda *_: None) -> list[Case]:
+    """Every case of a plan, in its order, with pictures in ``settings.out``.
+
+    Args:
+        plans: what to run.
+        settings: how.
+        report: told after every case.
+    """
+    (settings.out / PICTURES).mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="adain-parity-") as folder, ThreadPoolExecutor(settings.jobs) as pool:
+        work = Path(folder)
+        truths: dict[str, Truths] = {}
+        for plan in plans:
+            if plan.artefact is not None and plan.model.name not in truths:
+                place = work / f"truths-{len(truths)}"
+                place.mkdir()
+                reference = Reference(plan.model.network, exact=settings.exact)
+                truths[plan.model.name] = Truths(reference, settings.root, place)
+        waiting = []
+        for i, plan in enumerate(plans):
+            if plan.artefact is not None:
+                place = work / f"case-{i}"
+                place.mkdir()
+                one = _Case(plan, truths[plan.model.name], truths[plan.model.name].of(plan.cell), place, settings)
+                waiting.append(pool.submit(one.run))
+            else:
+                waiting.append(pool.submit(lambda case: case, plan.case))
+        cases = []
+        try:
+            for done, future in enumerate(waiting, start=1):
+                cases.append(future.result())
+                report(done, len(waiting), cases[-1].id)
+        except BaseException:
+            for future in waiting:
+                future.cancel()
+            raise
+        return cases
+
+
+@dataclass(frozen=True, eq=False)
+class _Case:
+    """A case under way."""
+
+    plan: Planned
+    truths: Truths
+    truth: Truth
+    work: Path
+    settings: Settings
+
+    def run(self) -> Case:
+        """The case with its verdict."""
+        start = perf_counter()
+        job = self._job("run")
+        ended = _start(job, self.work, self.settings.limits)
+        case = replace(self.plan.case, last_words=ended.last_words, peak_bytes=ended.peak_bytes)
+        if not ended:
+            verdict: Literal["timed out", "crashed"] = "timed out" if ended.how == "timed out" else "crashed"
+            case = replace(case, verdict=verdict, reason=ended.reason, pictures=self._pictures(None))
+        else:
+            case = self._judged(case, _outcome(job), job)
+        return replace(case, seconds=round(perf_counter() - start, 3))
+
+    def _judged(self, case: Case, outcome: Outcome, job: Job) -> Case:
+        if outcome.unavailable:
+            return replace(case, verdict="skipped", reason=outcome.unavailable, last_words="")
+        with np.load(job.outputs, allow_pickle=False) as file:
+            found = {name: file[name] for name in file.files}
+        limits = self.plan.limits
+        parts = measure(found, outcome.errors, outcome.seconds, limits, self.truth, self.truths.reference)
+        why = blame.assign(parts, limits, self._trace, always=self.settings.stages)
+        problems = [f"{part.part}: {', '.join(part.failures)}" for part in parts if not part]
+        if lie := provider_lie(self.plan.case.provider, outcome):
+            problems.insert(0, lie)
+        return replace(
+            case,
+            verdict="failed" if problems else "passed",
+            reason="; ".join(problems),
+            device=outcome.device,
+            parts=parts,
+            blame=why,
+            last_words=case.last_words if problems else "",
+            pictures=self._pictures(found.get("stylizer.image")),
+        )
+
+    def _trace(self, part: PartName) -> Traced:
+        wanted = str(self.truths.layers_file(self.plan.cell, part))
+        job = replace(self._job("trace"), part=part, wanted=wanted, tolerance=self.plan.limits.layer)
+        ended = _start(job, self.work, self.settings.limits)
+        return read_traced(Path(job.result)) if ended else Traced(unavailable=f"tracing it, {ended.reason}")
+
+    def _job(self, kind: Literal["run", "trace"]) -> Job:
+        plan = self.plan
+        provider = plan.case.provider
+        return Job(
+            kind,
+            plan.row.name,
+            str(self.work / f"{kind}.json"),
+            model=str(plan.artefact),
+            provider=provider,
+            threads=plan.row.threads,
+            feeds=str(self.truths.feeds_file(plan.cell)),
+            outputs=str(self.work / "outputs.npz"),
+            witness=short_name(provider).partition(":")[0] in ACCELERATORS,
+        )
+
+    def _pictures(self, image: Floats | None) -> Pictures:
+        plan = self.plan
+        height, width = plan.cell.height, plan.cell.width
+        size = f"{height}x{width}"
+
+        def kept(name: str, values: Floats) -> str:
+            return save_picture(values, self.settings.out, f"{name}.png")
+
+        same = image is not None and image.shape == self.truth.stylized.shape
+        wanted = self.truth.stylized
+        pair = f"{Path(plan.cell.content).stem}-{Path(plan.cell.style).stem}-a{plan.cell.alpha:g}"
+        return Pictures(
+            content=kept(f"content-{Path(plan.cell.content).stem}-{size}", self.truth.image),
+            style=kept(f"style-{Path(plan.cell.style).stem}-{size}", self.truth.style_image),
+            reference=kept(f"reference-{plan.model.name}-{size}-{pair}", wanted),
+            backend=kept(plan.case.id, image) if same and image is not None else None,
+            difference=kept(f"{plan.case.id}-difference", DIFFERENCE_GAIN * np.abs(wanted - image))
+            if same and image is not None
+            else None,
+        )
+
+
+def provider_lie(asked: str, outcome: Outcome) -> str:
+    """How what ran differs from the provider that was asked for; empty where it doesn't, or none was asked for."""
+    if not asked:
+        return ""
+    plain = "".join(filter(str.isalnum, short_name(asked))).lower()
+    if plain not in "".join(filter(str.isalnum, outcome.device)).lower():
+        return f"provider {asked} was asked for, and {outcome.device} ran it"
+    if outcome.witness == 0:
+        return (
+            f"provider {asked} gives what the backend's default gives, to the last bit: {outcome.device} is what it "
+            "says, and the default is what ran"
+        )
+    return ""
+
+
+def save_picture(values: Floats, out: Path, name: str) -> str:
+    """Write [1, 3, H, W] as PNG, values that are not finite in magenta; gives the path relative to ``out``."""
+    plain = values[0].astype(np.float64).transpose(1, 2, 0)
+    bad = ~np.isfinite(plain).all(axis=2)
+    pixels = np.rint(255 * np.clip(np.nan_to_num(plain), 0, 1)).astype(np.uint8)
+    pixels[bad] = (255, 0, 255)
+    with replacing_file(out / PICTURES / name) as part:  # two cases may write one reference at once
+        Image.fromarray(pixels).save(part, "PNG")
+    return f"{PICTURES}/{name}"
+
+
+def _start(job: Job, folder: Path, limits: Limits) -> Ended:
+    path = folder / f"job-{job.kind}.json"
+    job.save(path)
+    ended = run_module("adain_parity.worker", [str(path)], limits, folder / f"stderr-{job.kind}.txt")
+    if ended and not Path(job.result).is_file():
+        return replace(ended, how="crashed", reason="its process ended well and left no result")
+    return ended
+
+
+def _outcome(job: Job) -> Outcome:
+    return records.read(Outcome, "result", json.loads(Path(job.result).read_text(encoding="utf-8")))

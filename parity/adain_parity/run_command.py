@@ -1,0 +1,155 @@
+"""``adain-parity run``: a matrix, or bundles, to a report and an exit code."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adain_parity import matrix as matrices
+from adain_parity.artefacts import open_models
+from adain_parity.machine import this_machine, tools
+from adain_parity.plan import planned, planned_bundles
+from adain_parity.results import FILE, Case, Reference, Run, timestamp
+from adain_parity.run import Settings, probe, run_cases
+from adain_runtime.bundle import Bundle
+from adain_runtime.cli import console
+from adain_runtime.errors import InputError
+from adain_runtime.results import command_line, make_folder
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_COLUMNS = ("case", "verdict", "PSNR", "max abs", "s", "why")
+
+Bundles = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Bundle folders. Default: the matrix's, exported here.", show_default=False),
+]
+MatrixFile = Annotated[
+    Path | None,
+    typer.Option("--matrix", metavar="FILE.toml", help="What to run. Default: the package's.", show_default=False),
+]
+Checkpoints = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--checkpoint", help="FILE.safetensors of a network, beside or for the bundles; repeatable.", show_default=False
+    ),
+]
+QuickRun = Annotated[bool, typer.Option("--quick", help="What the matrix's [quick] table says: under a minute.")]
+Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, help="Cases at once.")]
+Required = Annotated[
+    list[str] | None,
+    typer.Option("--require", metavar="BACKEND", help="Exit 3 if a case of it can't run here; repeatable."),
+]
+Stages = Annotated[bool, typer.Option("--stages", help="Error by depth for good cases too, not only for failed ones.")]
+Exact = Annotated[bool, typer.Option("--exact", help="Compare with torch in float64, not in float32.")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="Folder for the report; bundles are kept there too.")]
+
+
+def run_command(
+    *,
+    bundles: Bundles = None,
+    matrix: MatrixFile = None,
+    checkpoint: Checkpoints = None,
+    quick: QuickRun = False,
+    jobs: Jobs = 1,
+    require: Required = None,
+    stages: Stages = False,
+    exact: Exact = False,
+    output: Output = Path("parity-report"),
+    as_json: console.AsJson = False,
+    _verbose: console.Verbose = False,
+) -> None:
+    """Run every case of the matrix in a process of its own and compare it with PyTorch."""
+    start = perf_counter()
+    file = matrix or matrices.DEFAULT
+    chosen = matrices.load(file)
+    if quick:
+        chosen = chosen.reduced()
+    known = [row.name for row in chosen.backends]
+    required = tuple(dict.fromkeys(require or ()))
+    if strangers := [name for name in required if name not in known]:
+        raise InputError(f"--require {', '.join(strangers)}: this matrix has {', '.join(known)}")
+    if jobs > 4 * (os.cpu_count() or 1):
+        raise InputError(f"-j {jobs}: at most {4 * (os.cpu_count() or 1)} on this machine")
+    when, root = timestamp(), file.resolve().parent
+    given = [Bundle.open(path) for path in bundles or ()]
+    models = open_models([*chosen.models, *(str(path.resolve()) for path in checkpoint or ())], root)
+    make_folder(output)
+    with console.progress(enabled=not as_json) as bar:
+        task = bar.add_task("asking the backends", total=None)
+        with ThreadPoolExecutor(jobs) as pool:
+            problems = dict(zip(known, pool.map(lambda name: probe(name, chosen.limits), known), strict=True))
+        if given:
+            plans = planned_bundles(chosen, given, models, problems.__getitem__)
+        else:
+            plans = planned(
+                chosen,
+                models,
+                root,
+                output / "bundles",
+                problems.__getitem__,
+                jobs=jobs,
+                step=lambda words: bar.update(task, description=words),
+            )
+
+        def report(done: int, total: int, what: str) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        settings = Settings(output, chosen.limits, jobs, stages, exact, root)
+        cases = run_cases(plans, settings, report)
+    made = Run(
+        when=when,
+        command=command_line(),
+        matrix=(file.name if matrix else "default") + (" --quick" if quick else ""),
+        machine=this_machine(),
+        tools=tools(),
+        reference=Reference("torch", tools()["torch"], "float64" if exact else "float32", "cpu"),
+        cases=tuple(cases),
+        required=required,
+        seconds=round(perf_counter() - start, 3),
+    )
+    made.save(output / FILE)
+    _show(made, output, as_json=as_json)
+    raise typer.Exit(made.exit_code)
+
+
+def _show(run: Run, output: Path, *, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        console.print_json(json.loads(run.to_json()))
+        return
+    console.show(table_of(run), summary(run))
+    console.say(f"wrote {output / FILE}")
+
+
+def table_of(run: Run) -> Table:
+    """A line a case."""
+    return console.table("Parity", _COLUMNS, map(_row, run.cases), right="PSNR s")
+
+
+def _row(case: Case) -> tuple[str, ...]:
+    stylizer = case.part("stylizer")
+    found = stylizer.found if stylizer else None
+    exact = found is not None and found.max_abs == 0
+    decibels = "exact" if exact else "-" if found is None or found.psnr is None else f"{found.psnr:.1f} dB"
+    largest = "-" if found is None or found.max_abs is None else f"{found.max_abs:.1e}"
+    why = case.reason + (f"; {case.blame.sentence}" if case.blame and case.bad else "")
+    return case.id, case.verdict, decibels, largest, f"{case.seconds:.1f}", why
+
+
+def summary(run: Run) -> str:
+    """How many cases became what, and what is missing."""
+    counts = Counter(case.verdict for case in run.cases)
+    line = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    lacking = [f"{case.backend}: {case.reason}" for case in run.missing]
+    lacking += [f"{name}: no case ran" for name in run.absent]
+    words = f"{line} in {run.seconds:.0f} s"
+    return words + "".join(f"\nrequired and not here: {each}" for each in dict.fromkeys(lacking))

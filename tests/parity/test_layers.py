@@ -1,0 +1,96 @@
+"""Error by depth: the layers of a graph are found by name, rewritten ones included, or by likeness."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from adain_export.check import pink_noise
+from adain_parity.layers import Traceable, curve, layers_of
+from adain_parity.onnx_layers import layers
+from adain_parity.reference import Reference
+from adain_runtime.backend import open_bundle
+from adain_runtime.backends.null import NullSession
+from adain_runtime.errors import UnavailableError
+
+RNG = np.random.default_rng(5)
+
+
+@pytest.fixture
+def truth(exported_small):
+    image, style = (pink_noise(np.random.default_rng(seed), 1, 32, 48) for seed in (1, 2))
+    return Reference(exported_small[0]).truth(image, style, 0.6)
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder", "stylizer"])
+def test_every_layer_of_a_good_graph_is_the_reference_layer_of_its_name(exported_small, truth, part):
+    network, bundle = exported_small
+    feeds = {"encoder": {"image": truth.image}, "decoder": truth.decoder_feeds}.get(part, truth.stylizer_feeds)
+    wanted = list(Reference(network).layers(part, feeds))
+    found = list(layers(bundle, part, feeds))
+    named = {name for name, _ in found}
+    assert {name for name, _ in wanted if ".conv" in name} <= named
+    points = curve(wanted, found, 1e-4)
+    assert [point.layer for point in points] == [name for name, _ in wanted]
+    assert all(points), points
+
+
+def test_float64_and_float32_references_agree_and_the_exact_one_is_exact(exported_small, truth):
+    network, _ = exported_small
+    exact = Reference(network, exact=True).truth(truth.image, truth.style_image, 0.6)
+    assert exact.stylized.dtype == np.float64
+    assert 0 < np.abs(exact.stylized - truth.stylized).max() < 1e-4
+
+
+def test_a_layer_without_a_name_is_the_likest_of_its_shape_in_order():
+    wanted = [(f"encoder.conv{i}", RNG.normal(size=(1, 2, 3, 3))) for i in range(3)]
+    noisy = [(f"op{i}", values + 1e-3) for i, (_, values) in enumerate(wanted)]
+    others = [("other", RNG.normal(size=(1, 2, 3, 3))), ("small", np.zeros(4))]
+    points = curve(wanted, [others[0], noisy[0], others[1], noisy[1], noisy[2]], 0.1)
+    assert [(point.layer, point.depth) for point in points] == [(name, i) for i, (name, _) in enumerate(wanted)]
+    assert all(points)
+
+
+def test_a_layer_that_a_graph_does_not_have_is_left_out_where_what_follows_is_good():
+    names = ("adain.mean", "adain", "decoder.conv1_1")
+    wanted = [(name, RNG.normal(size=(1, 4 + i))) for i, name in enumerate(names)]
+    found = [("op0", RNG.normal(size=(1, 4))), ("op1", wanted[1][1]), ("op2", wanted[2][1])]
+    assert [point.layer for point in curve(wanted, found, 0.1)] == ["adain", "decoder.conv1_1"]
+
+
+def test_the_first_layer_that_is_off_is_the_first_beyond_its_tolerance():
+    wanted = [(f"encoder.conv{i}", RNG.normal(size=(1, 2, 3, 3))) for i in range(3)]
+    found = [wanted[0], ("encoder.conv1", wanted[1][1] * 1.2), ("encoder.conv2", wanted[2][1] * np.nan)]
+    points = curve(wanted, found, 0.1)
+    assert [bool(point) for point in points] == [True, False, False]
+    assert points[1].error == pytest.approx(0.2)
+    assert points[2].error is None
+
+
+def test_a_layer_of_another_shape_is_off_and_one_that_nothing_resembles_is_left_out():
+    wanted = [("encoder.conv0", np.ones((1, 2, 3, 3))), ("encoder.conv1", np.ones((1, 9)))]
+    (point,) = curve(wanted, [("encoder.conv0", np.ones((1, 2, 3, 4)))], 0.1)
+    assert (point.layer, point.error) == ("encoder.conv0", None)
+
+
+def test_a_session_that_offers_its_layers_is_asked_for_them(exported_small):
+    class Open(NullSession):
+        def layers(self, part, feeds):
+            yield f"{part}.conv1_1", feeds["image"]
+
+    session = Open(exported_small[1], "nowhere")
+    assert isinstance(session, Traceable)
+    assert list(layers_of(session, "encoder", {"image": np.ones(1)})) == [("encoder.conv1_1", np.ones(1))]
+
+
+def test_a_session_that_cannot_be_looked_into_says_so(exported_small):
+    with open_bundle(exported_small[1].path, backend="null") as session:
+        assert not isinstance(session, Traceable)
+        assert list(layers_of(session, "encoder", {"image": np.ones((1, 3, 16, 16), np.float32)}))
+    from dataclasses import replace
+
+    from adain_runtime.bundle import Bundle
+
+    other = Bundle(session.bundle.path, replace(session.bundle.manifest, target="other"))
+    with pytest.raises(UnavailableError, match="NullSession has no layers"):
+        layers_of(NullSession(other, "nowhere"), "encoder", {})

@@ -1,0 +1,164 @@
+"""The numbers of a case: exact where nothing differs, each metric where its own thing does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from adain_export.check import pink_noise
+from adain_export.tolerances import Limits, Metrics
+from adain_parity.blame import assign, stage_of
+from adain_parity.composition import composed_feeds
+from adain_parity.layers import Traced
+from adain_parity.measure import measure
+from adain_parity.reference import Reference
+from adain_parity.results import LayerError
+from networks import SPECS, make_network
+
+STRICT = Metrics(max_abs=1e-5, psnr=90, relative_l2=1e-5, mean_error=1e-5, std_error=1e-5, statistics=1e-5)
+LIMITS = Limits(STRICT, STRICT, Metrics(max_abs=1e-5, psnr=90, composition=1e-5), 1e-5)
+
+
+@pytest.fixture(scope="module", params=list(SPECS))
+def reference(request):
+    return Reference(make_network(SPECS[request.param]))
+
+
+@pytest.fixture(scope="module")
+def truth(reference):
+    image, style = (pink_noise(np.random.default_rng(seed), 1, 32, 48) for seed in (1, 2))
+    return reference.truth(image, style, 0.6)
+
+
+@pytest.fixture
+def perfect(reference, truth):
+    """What a backend that is the reference writes."""
+    made = {f"encoder.{name}": values.copy() for name, values in truth.encoded.items()}
+    made |= {f"encoder.style_{name}": values.copy() for name, values in truth.style_encoded.items()}
+    composed = composed_feeds(truth.encoded["features"], truth.stylizer_feeds, reference.spec)
+    *_, (_, image) = reference.layers("decoder", composed)
+    return made | {
+        "decoder.image": truth.decoded.copy(),
+        "stylizer.image": truth.stylized.copy(),
+        "stylizer.composed": image,
+    }
+
+
+@pytest.fixture
+def judge(reference, truth):
+    def run(found, curve=()):
+        parts = measure(found, {}, {}, LIMITS, truth, reference)
+        return parts, assign(parts, LIMITS, lambda part: Traced(curve=tuple(curve)))
+
+    return run
+
+
+def test_the_reference_itself_is_exact_and_blames_nothing(judge, perfect):
+    parts, blame = judge(perfect)
+    encoder, decoder, stylizer = parts
+    assert all(parts), [part.failures for part in parts]
+    assert blame is None
+    assert (encoder.found.relative_l2, encoder.found.mean_error, encoder.found.std_error) == (0, 0, 0)
+    assert encoder.found.statistics < 1e-6
+    assert (decoder.found.max_abs, decoder.found.psnr, decoder.found.ssim) == (0, None, pytest.approx(1))
+    assert stylizer.found.composition < 1e-5
+    assert (stylizer.found.content_loss, stylizer.found.style_loss) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "stage"),
+    [
+        ("encoder.features", lambda x: x * 1.01, "encoder"),
+        ("encoder.style_features", lambda x: np.ascontiguousarray(x[:, ::-1]), "encoder"),
+        ("encoder.std", lambda x: x * 1.01, "adain"),
+        ("encoder.style_mean", lambda x: x + 1e-3, "adain"),
+        ("decoder.image", lambda x: x + 1e-3, "decoder"),
+        ("stylizer.image", lambda x: np.ascontiguousarray(x[:, ::-1]), "adain"),
+        ("encoder.features", lambda x: x * np.nan, "encoder"),
+        ("decoder.image", lambda x: x * np.inf, "decoder"),
+    ],
+)
+def test_what_is_changed_is_what_is_blamed(judge, perfect, name, change, stage):
+    perfect[name] = change(perfect[name])
+    parts, blame = judge(perfect)
+    assert not all(parts)
+    assert blame.stage == stage
+    assert sum(not part for part in parts) == 1 or name == "encoder.features"
+
+
+def test_a_layer_of_the_stylizer_decides_where_its_stages_alone_are_good(judge, perfect):
+    perfect["stylizer.image"] = perfect["stylizer.image"] + 0.01
+    curve = [LayerError("encoder.conv1_1", 0, 0.5, 1e-5), LayerError("decoder.conv4_1", 1, 0.5, 1e-5)]
+    _, blame = judge(perfect, curve)
+    assert (blame.stage, blame.layer) == ("encoder", "encoder.conv1_1")
+    assert blame.sentence == "encoder, from encoder.conv1_1 on in the stylizer's graph (0.5, allowed 1e-05)"
+
+
+def test_good_layers_in_a_bad_part_say_that_the_fault_is_around_the_graph(judge, perfect):
+    perfect["decoder.image"] = perfect["decoder.image"] + 0.01
+    _, blame = judge(perfect, [LayerError("decoder.conv4_1", 0, 1e-7, 1e-5)])
+    assert (blame.stage, blame.layer) == ("decoder", None)
+    assert "around the graph" in blame.sentence
+
+
+def test_losses_are_signed_and_a_picture_like_the_style_has_a_lower_style_loss(reference, truth, judge, perfect):
+    perfect["stylizer.image"] = truth.style_image.copy()
+    (_, _, stylizer), _ = judge(perfect)
+    assert stylizer.found.style_loss == pytest.approx(-1, abs=0.01)
+    assert stylizer.found.content_loss != 0
+
+
+def test_a_part_that_raised_is_a_failure_with_its_words(reference, truth, perfect):
+    parts = measure(perfect, {"decoder": "out of paint"}, {"encoder": 0.5}, LIMITS, truth, reference)
+    encoder, decoder, _ = parts
+    assert (decoder.finite, decoder.failures, decoder.found) == (False, ("out of paint",), Metrics())
+    assert encoder.seconds == 0.5
+    assert assign(parts, LIMITS, lambda part: Traced(unavailable=f"no {part}")).sentence == (
+        "decoder (its layers can't be looked into: no decoder)"
+    )
+
+
+def test_a_side_too_small_for_ssim_has_none(reference):
+    image = pink_noise(np.random.default_rng(1), 1, 32, 48)
+    truth = reference.truth(image, image, 1.0)
+    cut = replace(truth, decoded=truth.decoded[:, :, :8])
+    (part,) = measure({"decoder.image": cut.decoded.copy()}, {}, {}, LIMITS, cut, reference)
+    assert part.found.ssim is None
+    assert part.found.max_abs == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"decoder.image": np.zeros((1, 3, 8, 8), np.float32)},
+            "gave image [1, 3, 8, 8], and [1, 3, 32, 48] is wanted",
+        ),
+        ({"encoder.std": None}, "gave no std"),
+    ],
+)
+def test_an_output_of_another_shape_or_none_at_all_is_a_failure_and_not_the_end(judge, perfect, change, words):
+    (name, values) = next(iter(change.items()))
+    perfect.pop(name)
+    if values is not None:
+        perfect[name] = values
+    parts, blame = judge(perfect)
+    bad = next(part for part in parts if not part)
+    assert bad.failures == (words,)
+    assert blame.stage == name.partition(".")[0]
+
+
+@pytest.mark.parametrize(
+    ("layer", "stage"),
+    [
+        ("encoder.conv1_1", "encoder"),
+        ("adain.std", "adain"),
+        ("adain", "adain"),
+        ("decoder.conv1_2", "decoder"),
+        ("image", "decoder"),
+    ],
+)
+def test_the_stage_of_a_layer(layer, stage):
+    assert stage_of(layer) == stage

@@ -1,0 +1,173 @@
+"""``adain-parity run`` as people type it: what it writes, how it ends, and how it says no."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from adain_parity import cli
+from adain_parity.artefacts import bundle_for, open_models
+from adain_parity.results import SCHEMA, Run
+from adain_runtime.bundle import embedded_bundles
+from adain_runtime.cli import console
+
+MATRIX = """
+schema_version = 1
+models = ["lite"]
+sizes = ["16x24"]
+contents = ["cat"]
+styles = ["flat"]
+alphas = [0.6]
+
+[[backends]]
+name = "onnx"
+precisions = ["fp32"]
+threads = 1
+
+[[backends]]
+name = "unheard-of"
+target = "onnx"
+precisions = ["fp32"]
+"""
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs ``adain-parity`` in this process: (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["adain-parity", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            console.run(cli.make_app(), "adain-parity")
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def matrix(tmp_path):
+    path = tmp_path / "parity.toml"
+    path.write_text(MATRIX, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def lite():
+    return embedded_bundles()["lite-onnx-fp32"]
+
+
+def test_a_bundle_passes_and_the_report_has_every_number(command, matrix, lite, tmp_path):
+    out = tmp_path / "report"
+    code, table, err = command("run", lite, "--matrix", matrix, "-o", out)
+    assert code == 0, err
+    run = Run.load(out)
+    case = run.cases[0]
+    assert (case.verdict, case.device, case.bundle) == ("passed", "CPUExecutionProvider", "lite-onnx-fp32")
+    assert [part.part for part in case.parts] == ["encoder", "decoder", "stylizer"]
+    assert case.part("stylizer").found.composition < 1e-5
+    assert case.seconds > 0
+    for picture in (case.pictures.reference, case.pictures.backend, case.pictures.difference):
+        assert (out / picture).is_file()
+    assert {"onnx", "lite", "fp32"} <= set(re.findall(r"[a-z0-9]+", table))
+    assert str(out / "parity.json") in err
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.validate(json.loads(run.to_json()), json.loads(SCHEMA.read_text(encoding="utf-8")))
+
+
+def test_stages_show_the_curve_of_a_good_case_and_exact_takes_float64(command, matrix, lite, tmp_path):
+    code, out, err = command("run", lite, "--matrix", matrix, "-o", tmp_path, "--stages", "--exact", "--json")
+    assert code == 0, err
+    run = Run.from_json(out)
+    blame = run.cases[0].blame
+    assert run.reference.dtype == "float64"
+    assert (blame.stage, blame.layer) == (None, None)
+    assert [stage.stage for stage in blame.stages] == ["encoder", "adain", "decoder"]
+    assert [layer.layer for layer in blame.curve][:2] == ["encoder.conv1_1", "encoder.conv2_1"]
+    assert all(blame.curve)
+
+
+def test_a_backend_that_is_not_here_is_listed_and_fails_only_where_it_is_required(command, matrix, lite, tmp_path):
+    code, out, _ = command("run", lite, "--matrix", matrix, "-o", tmp_path / "out", "--json")
+    run = Run.from_json(out)
+    assert code == 0
+    assert [(case.backend, case.verdict) for case in run.cases] == [("onnx", "passed"), ("unheard-of", "skipped")]
+    assert "no backend 'unheard-of'" in run.cases[1].reason
+    code, table, _ = command("run", lite, "--matrix", matrix, "-o", tmp_path / "out", "--require", "unheard-of")
+    assert code == 3
+    assert "unheard-of" in table
+    assert "no backend 'unheard-of'" in " ".join(table.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--require", "mnn"), "--require mnn: this matrix has onnx, unheard-of"),
+        (("-j", "4000"), "-j 4000: at most"),
+        (("--quick",), "no [quick] table"),
+        (("nowhere",), "nowhere: no such bundle folder"),
+        (("--checkpoint", "nowhere.safetensors"), "nowhere.safetensors"),
+    ],
+)
+def test_a_mistake_is_one_line_before_any_work(command, matrix, tmp_path, arguments, message):
+    code, out, err = command("run", "--matrix", matrix, "-o", tmp_path / "out", *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_of_another_network_is_refused_with_the_option_that_names_it(
+    command, matrix, exported_small, tmp_path
+):
+    code, _, err = command("run", exported_small[1].path, "--matrix", matrix, "-o", tmp_path / "out")
+    assert code == 2
+    assert "made of other weights than lite" in err
+    assert "--checkpoint FILE.safetensors" in err
+
+
+@pytest.mark.slow
+def test_a_bundle_is_exported_once_and_again_where_it_was_damaged(tmp_path):
+    (model,) = open_models(["lite"], tmp_path)
+    first = bundle_for(model, "onnx", "fp32", None, tmp_path)
+    written = _stamp(first.path)
+    assert bundle_for(model, "onnx", "fp32", None, tmp_path) == first
+    assert _stamp(first.path) == written
+    with (Path(first.path) / "weights.bin").open("r+b") as file:
+        file.write(b"damage")
+    assert bundle_for(model, "onnx", "fp32", None, tmp_path) == first
+    assert _stamp(first.path) != written
+
+
+def test_an_export_that_cannot_be_made_says_why(tmp_path):
+    (model,) = open_models(["lite"], tmp_path)
+    assert "no target 'clay'" in bundle_for(model, "clay", "fp32", None, tmp_path).error
+    assert "target onnx has no precision int4" in bundle_for(model, "onnx", "int4", None, tmp_path).error
+
+
+def test_proposed_tolerances_are_printed_and_nothing_is_written(command, matrix, lite, tmp_path):
+    command("run", lite, "--matrix", matrix, "-o", tmp_path / "out", "--stages")
+    before = sorted(tmp_path.rglob("*"))
+    code, out, _ = command("calibrate-tolerances", tmp_path / "out")
+    assert code == 0
+    assert "[onnx.fp32.stylizer]" in out
+    assert sorted(tmp_path.rglob("*")) == before
+    assert command("calibrate-tolerances", tmp_path / "out", "--margin", "0.5")[0] == 2
+
+
+@pytest.mark.slow
+def test_the_quick_run_of_the_matrix_that_ships_passes(command, tmp_path):
+    """What ``make test`` holds every backend of this machine to."""
+    code, out, _ = command("run", "--quick", "-j", "2", "-o", tmp_path, "--json")
+    run = Run.from_json(out)
+    assert code == 0, [(case.id, case.reason) for case in run.bad]
+    assert any(case.verdict == "passed" and case.backend == "onnx" for case in run.cases)
+    for reason in sorted({f"{case.backend}: {case.reason}" for case in run.cases if case.verdict == "skipped"}):
+        print(f"skipped: {reason}")
+
+
+def _stamp(folder):
+    return (Path(folder) / "manifest.json").stat().st_ino
