@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from adain_model.network import Network
 
 _CALIBRATION_PAIRS, _CALIBRATION_SIZE = 16, 256
-_CALIBRATION_PICTURES = {"content": ("cat", "summertime"), "style": ("summertime", "cat")}
+_CALIBRATION_PICTURES = {"content": ("cat", "noise"), "style": ("summertime", "flat")}
 _EXPORT_LIMITS = Limits(seconds=900, memory_mb=16000)
 
 
