@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,17 +15,14 @@ from adain_parity import matrix as matrices
 from adain_parity.artefacts import open_models
 from adain_parity.machine import this_machine, tools
 from adain_parity.plan import planned, planned_bundles
-from adain_parity.results import FILE, Case, Reference, Run, timestamp
+from adain_parity.report import write_report
+from adain_parity.results import FILE, Reference, Run, timestamp
 from adain_parity.run import Settings, probe, run_cases
+from adain_parity.terminal import show_run
 from adain_runtime.bundle import Bundle
 from adain_runtime.cli import console
 from adain_runtime.errors import InputError
 from adain_runtime.results import command_line, make_folder
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-_COLUMNS = ("case", "verdict", "PSNR", "max abs", "s", "why")
 
 Bundles = Annotated[
     list[Path] | None,
@@ -121,35 +118,9 @@ def run_command(
 
 
 def _show(run: Run, output: Path, *, as_json: bool) -> None:
+    written = (output / FILE, *write_report(run, output))
     if as_json:
-        import json
-
         console.print_json(json.loads(run.to_json()))
         return
-    console.show(table_of(run), summary(run))
-    console.say(f"wrote {output / FILE}")
-
-
-def table_of(run: Run) -> Table:
-    """A line a case."""
-    return console.table("Parity", _COLUMNS, map(_row, run.cases), right="PSNR s")
-
-
-def _row(case: Case) -> tuple[str, ...]:
-    stylizer = case.part("stylizer")
-    found = stylizer.found if stylizer else None
-    exact = found is not None and found.max_abs == 0
-    decibels = "exact" if exact else "-" if found is None or found.psnr is None else f"{found.psnr:.1f} dB"
-    largest = "-" if found is None or found.max_abs is None else f"{found.max_abs:.1e}"
-    why = case.reason + (f"; {case.blame.sentence}" if case.blame and case.bad else "")
-    return case.id, case.verdict, decibels, largest, f"{case.seconds:.1f}", why
-
-
-def summary(run: Run) -> str:
-    """How many cases became what, and what is missing."""
-    counts = Counter(case.verdict for case in run.cases)
-    line = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    lacking = [f"{case.backend}: {case.reason}" for case in run.missing]
-    lacking += [f"{name}: no case ran" for name in run.absent]
-    words = f"{line} in {run.seconds:.0f} s"
-    return words + "".join(f"\nrequired and not here: {each}" for each in dict.fromkeys(lacking))
+    show_run(run)
+    console.say(f"wrote {', '.join(map(str, written))}")
