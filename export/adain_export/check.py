@@ -77,7 +77,7 @@ def check(session: Session, network: Network, request: Request, runtime: str) ->
     for part in session.bundle.manifest.parts:
         for batch, height, width in SIZES:
             case = f"{part} {batch}x3x{height}x{width}"
-            feeds = _feeds(part, network, batch, height, width)
+            feeds = part_feeds(part, network, batch, height, width)
             wanted = in_torch(part, network, feeds)
             for name, run in runners.items():
                 difference, decibels = _compare(f"{case} in {name}", wanted, run(part, feeds), request.label)
@@ -123,7 +123,7 @@ def in_torch(part: str, network: Network, feeds: Arrays) -> dict[str, Array]:
     return {name: value.numpy() for name, value in zip(names, values, strict=True)}
 
 
-def _feeds(part: str, network: Network, batch: int, height: int, width: int) -> Arrays:
+def part_feeds(part: str, network: Network, batch: int, height: int, width: int) -> Arrays:
     """Inputs of one size: a picture with structure at all scales, and the statistics of another."""
     rng = np.random.default_rng([_SEED, batch, height, width])
     image, other = (pink_noise(rng, batch, height, width) for _ in range(2))

@@ -43,7 +43,8 @@ class OnnxBackend:
 
     def open(self, bundle: Bundle, options: Options) -> OnnxSession:
         """Open a bundle; a part's graph is loaded when it is first run."""
-        check_target(bundle, NAME, NAME)
+        options.only(NAME, "threads", "provider", "allow_fallback")
+        check_target(bundle, NAME, NAME, "trt-kit")  # a build kit for TensorRT holds the same graphs
         return OnnxSession(bundle, options)
 
 
