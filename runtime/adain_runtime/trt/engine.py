@@ -120,7 +120,7 @@ class Engine:
                 f"{path}: {library} can't load it{self._log.first()}: truncated, damaged, or for another TensorRT or "
                 "GPU; build it again from its kit"
             )
-        self._engine = engine
+        self._engine: api.ICudaEngine = engine
         self._outputs = self._check_interface()
         self._buffers |= {f"out {tensor.name}": Buffer(cuda) for tensor in part.outputs}
         context = self._new_context()
