@@ -147,7 +147,9 @@ def _functions(device):
         "cudaFree": lambda address: device.release(address, "device"),
         "cudaMallocHost": lambda size: device.allocate(size, "pinned"),
         "cudaFreeHost": lambda address: device.release(address, "pinned"),
-        "cudaMemcpyAsync": lambda to, source, size, kind, stream: device.copy(to, source, size, stream, kinds[int(kind)]),
+        "cudaMemcpyAsync": lambda to, source, size, kind, stream: device.copy(
+            to, source, size, stream, kinds[int(kind)]
+        ),
         "cudaStreamCreateWithFlags": lambda _flags: _new(device, device.streams, []),
         "cudaStreamDestroy": lambda stream: _drop(device.streams, stream),
         "cudaStreamSynchronize": device.wait,
@@ -201,8 +203,6 @@ def bindings(device):
         cudaStreamCaptureMode=enum.IntEnum("Mode", {"cudaStreamCaptureModeThreadLocal": 1}),
         **{name: wrapped(name, function) for name, function in _functions(device).items()},
     )
-
-
 
 
 class _CFunction:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import fake_cuda
 import fake_trt
+from adain_runtime.backends import trt
 from adain_runtime.trt import cuda, cudart
 
 TESTS = Path(fake_trt.__file__).parent
@@ -15,7 +16,8 @@ TESTS = Path(fake_trt.__file__).parent
 def use_device(patch, device, face="libcudart"):
     patch.setattr(fake_cuda, "DEVICE", device)
     patch.setattr(cudart, "_load", lambda: fake_cuda.Libcudart(device))
-    patch.setattr(cuda, "has_bindings", lambda: face == "cuda-bindings")
+    for module in (cuda, trt):
+        patch.setattr(module, "has_bindings", lambda: face == "cuda-bindings")
     patch.setitem(sys.modules, "cuda.bindings.runtime", fake_cuda.bindings(device))
 
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 from importlib.machinery import ModuleSpec
 
 import numpy as np
@@ -174,13 +175,16 @@ class Builder:
 
     def build_serialized_network(self, network, config):
         if os.environ.get("FAKE_TRT_KILLED"):
-            print("a library prints what it likes", flush=True)
+            sys.stdout.write("a library prints what it likes\n")
+            sys.stdout.flush()
             os.kill(os.getpid(), int(os.environ["FAKE_TRT_KILLED"]))
         monitor = config.progress_monitor
         if monitor is not None:
             monitor.phase_start("Building", None, 3)
             for step in range(3):
                 monitor.phase_start("Tactics", "Building", 1)
+                if os.environ.get("FAKE_TRT_SLOW"):
+                    time.sleep(0.5)
                 alive = monitor.step_complete("Tactics", 0)
                 monitor.phase_finish("Tactics")
                 if not (alive and monitor.step_complete("Building", step)):

@@ -15,6 +15,7 @@ from adain_export.target import get_target
 from adain_export.targets.trt import TrtRequest
 from adain_runtime.bundle import MANIFEST, describe_file
 from adain_runtime.cli import console
+from adain_runtime.trt.build import build_bundle
 from adain_runtime.trt.options import Options, Profile
 from fake_gpu import use_device, use_tensorrt
 from networks import SPECS, make_network
@@ -67,7 +68,7 @@ def made(network, request_of, tmp_path_factory):
         use_device(patch, fake_cuda.Device())
         use_tensorrt(patch, tmp_path_factory.mktemp("tensorrt"))
         get_target("trt").export(network, request_of(kit=True), out)
-        get_target("trt").export(network, request_of(), out)
+        build_bundle(out / "strided-trt-kit-fp16", out, Options(PROFILE))
     return out
 
 
