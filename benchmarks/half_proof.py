@@ -2,8 +2,8 @@
 
     python benchmarks/half_proof.py [--vgg19 vgg19.safetensors]
 
-Trained weights, every part, features scaled by 1, 100 and 1000; once as they are exported (statistics and the affine map
-in float32) and once with everything in float16, as a graph that is cast as a whole would be. Writes
+Trained weights, every part, features scaled by 1, 100 and 1000; once as they are exported (statistics and the affine
+map in float32) and once with everything in float16, as a graph that is cast as a whole would be. Writes
 benchmarks/results/half_proof.json and prints the table of docs/tensorrt.md.
 """
 

@@ -15,15 +15,21 @@ from types import SimpleNamespace
 SUCCESS, INVALID, OUT_OF_MEMORY, NO_DEVICE, CAPTURE_INVALID = 0, 1, 2, 100, 901
 
 
-class cudaError_t(enum.IntEnum):  # noqa: N801 cuda-bindings' own name
-    cudaSuccess = SUCCESS
-    cudaErrorInvalidValue = INVALID
-    cudaErrorMemoryAllocation = OUT_OF_MEMORY
-    cudaErrorNoDevice = NO_DEVICE
-    cudaErrorStreamCaptureInvalidated = CAPTURE_INVALID
+ErrorCode = enum.IntEnum(
+    "cudaError_t",
+    {
+        "cudaSuccess": SUCCESS,
+        "cudaErrorInvalidValue": INVALID,
+        "cudaErrorMemoryAllocation": OUT_OF_MEMORY,
+        "cudaErrorNoDevice": NO_DEVICE,
+        "cudaErrorStreamCaptureInvalidated": CAPTURE_INVALID,
+    },
+)
 
 
-class Failed(Exception):
+class DeviceError(Exception):
+    """A call that fails with a number."""
+
     def __init__(self, code):
         super().__init__(code)
         self.code = code
@@ -55,7 +61,7 @@ class Device:
     def enter(self, name):
         self.calls.append(name)
         if name in self.failing:
-            raise Failed(self.failing[name])
+            raise DeviceError(self.failing[name])
 
     def handle(self):
         self.handles += 1
@@ -64,14 +70,14 @@ class Device:
     def allocate(self, size, kind):
         used = sum(len(buffer) for buffer, which in self.memory.values() if which == "device")
         if kind == "device" and used + size > self.total:
-            raise Failed(OUT_OF_MEMORY)
+            raise DeviceError(OUT_OF_MEMORY)
         buffer = ctypes.create_string_buffer(b"\xff" * size, size)  # NaN, read as a float
         self.memory[ctypes.addressof(buffer)] = buffer, kind
         return ctypes.addressof(buffer)
 
     def release(self, address, kind):
         if address not in self.memory or self.memory[address][1] != kind:
-            raise Failed(INVALID)
+            raise DeviceError(INVALID)
         del self.memory[address]
 
     def view(self, address, size, kind=None):
@@ -79,7 +85,7 @@ class Device:
         for start, (buffer, which) in self.memory.items():
             if start <= address and address + size <= start + len(buffer) and kind in (None, which):
                 return (ctypes.c_ubyte * size).from_address(address)
-        raise Failed(INVALID)
+        raise DeviceError(INVALID)
 
     def submit(self, stream, work):
         if stream in self.capturing:
@@ -87,7 +93,7 @@ class Device:
         elif stream in self.streams:
             self.streams[stream].append(work)
         else:
-            raise Failed(INVALID)
+            raise DeviceError(INVALID)
 
     def copy(self, target, source, size, stream, kinds):
         self.view(target, size, kinds[0])
@@ -102,9 +108,9 @@ class Device:
 
     def wait(self, stream):
         if stream in self.capturing:
-            raise Failed(CAPTURE_INVALID)
+            raise DeviceError(CAPTURE_INVALID)
         if stream not in self.streams:
-            raise Failed(INVALID)
+            raise DeviceError(INVALID)
         work, self.streams[stream] = self.streams[stream], []
         for step in work:
             step()
@@ -112,7 +118,7 @@ class Device:
     def end_capture(self, stream):
         work = self.capturing.pop(stream)
         if None in work:
-            raise Failed(CAPTURE_INVALID)
+            raise DeviceError(CAPTURE_INVALID)
         graph = self.handle()
         self.graphs[graph] = work
         return graph
@@ -132,7 +138,7 @@ DEVICE = Device()
 
 
 def _functions(device):
-    """CUDA's functions in terms of plain numbers: name to a function that gives a value or raises `Failed`."""
+    """CUDA's functions in terms of plain numbers: name to a function that gives a value or raises `DeviceError`."""
     attributes = {75: 0, 76: 1}
     kinds = {1: ("device", "pinned"), 2: ("pinned", "device")}
 
@@ -163,7 +169,7 @@ def _functions(device):
 
 
 def _fail(code):
-    raise Failed(code)
+    raise DeviceError(code)
 
 
 def _new(device, table, value):
@@ -174,7 +180,7 @@ def _new(device, table, value):
 
 def _drop(table, handle):
     if table.pop(handle, None) is None:
-        raise Failed(INVALID)
+        raise DeviceError(INVALID)
 
 
 def bindings(device):
@@ -185,17 +191,17 @@ def bindings(device):
             try:
                 device.enter(name)
                 value = function(*(getattr(argument, "value", argument) for argument in arguments))
-            except Failed as failed:
-                return cudaError_t(failed.code), None
+            except DeviceError as failed:
+                return ErrorCode(failed.code), None
             if value is None:
-                return (cudaError_t.cudaSuccess,)
-            return cudaError_t.cudaSuccess, *(value if isinstance(value, tuple) else (value,))
+                return (ErrorCode.cudaSuccess,)
+            return ErrorCode.cudaSuccess, *(value if isinstance(value, tuple) else (value,))
 
         return call
 
     return SimpleNamespace(
         __spec__=ModuleSpec("cuda.bindings.runtime", None),
-        cudaError_t=cudaError_t,
+        cudaError_t=ErrorCode,
         cudaDeviceAttr=enum.IntEnum(
             "cudaDeviceAttr", {"cudaDevAttrComputeCapabilityMajor": 75, "cudaDevAttrComputeCapabilityMinor": 76}
         ),
@@ -226,7 +232,7 @@ class _CFunction:
         try:
             self.device.enter(self.name)
             value = self.function(*plain)
-        except Failed as failed:
+        except DeviceError as failed:
             return failed.code
         values = value if isinstance(value, tuple) else (value,) if value is not None else ()
         assert len(values) == len(results), self.name
@@ -249,4 +255,4 @@ class _ErrorName:
     restype = None
 
     def __call__(self, code):
-        return cudaError_t(code).name.encode() if code in set(cudaError_t) else None
+        return ErrorCode(code).name.encode() if code in set(ErrorCode) else None

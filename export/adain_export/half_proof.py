@@ -1,7 +1,7 @@
 """Whether float16 graphs stay finite where activations are large: features scaled up, every result rounded to float16.
 
-The encoder's last convolution is scaled, weights and bias, so that its features are too; AdaIN takes the scale out again,
-and the image stays what it was.
+The encoder's last convolution is scaled, weights and bias, so that its features are too; AdaIN takes the scale out
+again, and the image stays what it was.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Each rule of the lint finds its own kind of graph, TensorRT for RTX agrees where it can, and our exports are clean."""
+"""Each rule finds its own kind of graph, TensorRT for RTX agrees where it can, and what we export is clean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which engines are opened here: what their sidecars say against this TensorRT, GPU and system; rebuilding from a kit."""
+"""Which engines are opened here: what sidecars say against this TensorRT, GPU and system; rebuilding from a kit."""
 
 from __future__ import annotations
 

@@ -27,6 +27,13 @@ from adain_runtime.trt.options import (
     parse_size,
 )
 
+
+def ran(*command, **environment):
+    """A program that has ended, with what it printed."""
+    words = [str(word) for word in command]
+    return subprocess.run(words, capture_output=True, text=True, check=False, env=os.environ | environment)
+
+
 PROFILE = Profile((16, 16), (32, 32), (64, 48), (1, 1, 2))
 SMALL = Options(PROFILE)
 
@@ -104,15 +111,15 @@ def test_the_kits_builder_is_one_file_of_the_standard_library(kit):
     assert text == amalgam.standalone_builder()
     assert "import adain_runtime" not in text
     assert "from adain_runtime" not in text
-    ran = subprocess.run([sys.executable, "-I", "-S", kit / "build.py", "--help"], capture_output=True, text=True)
-    assert (ran.returncode, ran.stderr) == (0, "")
-    assert "--compute-capability" in ran.stdout
+    done = ran(sys.executable, "-I", "-S", kit / "build.py", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--compute-capability" in done.stdout
 
 
 def test_the_kits_builder_says_what_is_missing(kit):
-    ran = subprocess.run([sys.executable, "-I", "-S", kit / "build.py"], capture_output=True, text=True)
-    assert (ran.returncode, ran.stdout) == (3, "")
-    assert ran.stderr.startswith("build.py: TensorRT is not installed; pip install tensorrt-cu13")
+    done = ran(sys.executable, "-I", "-S", kit / "build.py")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("build.py: TensorRT is not installed; pip install tensorrt-cu13")
 
 
 def test_the_kits_builder_writes_what_the_package_writes(kit, tmp_path, tensorrt):
@@ -124,10 +131,10 @@ def test_the_kits_builder_writes_what_the_package_writes(kit, tmp_path, tensorrt
         text.replace("def _candidates()", "def _load():\n    import fake_cuda\n"
                      "    return fake_cuda.Libcudart(fake_cuda.DEVICE)\n\n\ndef _candidates()")
     )  # fmt: skip
-    ran = subprocess.run([sys.executable, alone, kit, "-o", tmp_path / "theirs"], capture_output=True, text=True)
-    assert (ran.returncode, ran.stderr) == (0, "")
+    done = ran(sys.executable, alone, kit, "-o", tmp_path / "theirs")
+    assert (done.returncode, done.stderr) == (0, "")
     theirs = tmp_path / "theirs" / ours.name
-    assert f"next: adain-run PHOTO STYLE --backend trt --model {theirs}" in ran.stdout
+    assert f"next: adain-run PHOTO STYLE --backend trt --model {theirs}" in done.stdout
     assert {path.name: path.read_bytes() for path in theirs.iterdir()} == {
         path.name: path.read_bytes() for path in ours.iterdir()
     }
@@ -145,15 +152,15 @@ def test_a_builder_that_is_killed_is_an_error_and_leaves_nothing(kit, tmp_path, 
 
 
 def test_a_build_that_is_interrupted_stops_its_builder_and_leaves_nothing(kit, tmp_path, tensorrt):
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def listener(part, phase, done, steps):
         assert (part, steps) == ("encoder", 3)
         assert phase == "Tactics"
-        raise Stop
+        raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         one(kit, tmp_path / "out", listener=listener)
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -207,7 +214,7 @@ def test_a_driver_that_does_not_come_up_is_told(kit, tmp_path, tensorrt, monkeyp
 
 def test_without_a_gpu_tensorrt_builds_nothing(kit, tmp_path, tensorrt, device):
     device.devices = 0
-    with pytest.raises(BuildError, match="cudaErrorNoDevice.*builds for the GPU that it runs on") as caught:
+    with pytest.raises(BuildError, match=r"cudaErrorNoDevice.*builds for the GPU that it runs on") as caught:
         one(kit, tmp_path)
     assert caught.value.exit_code == 3
 
@@ -258,22 +265,17 @@ def test_build_sh_names_every_shape_and_runs_trtexec(kit, tmp_path):
     trtexec = tmp_path / "trtexec"
     trtexec.write_text('#!/bin/sh\ncase "$1" in --help) echo "  --stronglyTyped  x";; *) echo "$@";; esac\n')
     trtexec.chmod(0o755)
-    ran = subprocess.run(
-        ["sh", kit / "build.sh", tmp_path / "engines"],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"TRTEXEC": str(trtexec)},
-    )
-    assert ran.returncode == 0, ran.stderr
-    lines = ran.stdout.splitlines()
+    done = ran("sh", kit / "build.sh", tmp_path / "engines", TRTEXEC=str(trtexec))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
     assert lines[0].startswith(
         "--onnx=encoder.onnx --stronglyTyped --minShapes=image:1x3x16x16 --optShapes=image:1x3x32x32"
     )
     assert "--maxShapes=features:2x10x8x6,scale:2x10x8x6,shift:2x10x8x6" in lines[1]
     assert "scale:1x10x1x1" in lines[1]
-    ran = subprocess.run(["sh", kit / "build.sh"], capture_output=True, text=True, env=os.environ | {"TRTEXEC": "none"})
-    assert ran.returncode == 3
-    assert "no trtexec here" in ran.stderr
+    done = ran("sh", kit / "build.sh", TRTEXEC="none")
+    assert done.returncode == 3
+    assert "no trtexec here" in done.stderr
 
 
 def test_a_stopped_child_ends_with_its_signal(kit, tmp_path, tensorrt):
