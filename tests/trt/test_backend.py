@@ -8,12 +8,14 @@ import shutil
 import numpy as np
 import pytest
 
+import fake_cuda
 from adain_runtime.backend import get_backend, open_bundle
 from adain_runtime.backends.trt import BACKEND
 from adain_runtime.bundle import MANIFEST, Bundle
 from adain_runtime.cli import run as run_command
 from adain_runtime.errors import BundleError, InputError, QualityError, UnavailableError
 from adain_runtime.trt import build, library
+from adain_runtime.trt.engine import Engine
 from adain_runtime.trt.sidecar import Here, read_sidecar
 
 HERE = Here("trt", "10.3.0", "8.7", library.this_platform())
@@ -277,3 +279,12 @@ def test_adain_run_without_tensorrt_exits_3_with_the_pip_line(command, monkeypat
 
 def test_the_backend_is_found_by_its_name():
     assert get_backend("trt") is BACKEND
+
+
+def test_the_real_tensorrt_for_rtx_refuses_what_is_no_engine(made, tmp_path):
+    pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is not installed: adain-edge[trt-rtx]")
+    path = tmp_path / "encoder.engine"
+    path.write_bytes(b"not an engine")
+    part = Bundle.open(made / "strided-trt-fp16").part("encoder")
+    with pytest.raises(BundleError, match=r"encoder\.engine: TensorRT for RTX .* can't load it \(.+\): truncated"):
+        Engine(library.load_library("rtx"), fake_cuda.Device(), 0, path, part, host_code=False)

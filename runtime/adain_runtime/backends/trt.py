@@ -36,12 +36,12 @@ class TrtBackend:
     name = NAME
 
     def probe(self) -> Probe:
-        """Whether TensorRT is installed and a GPU is here; imports neither TensorRT nor cuda-bindings."""
+        """Whether TensorRT is installed and a GPU is here; TensorRT itself is not imported."""
         flavor = installed_flavor()
         if flavor is None:
             return Probe(False, "neither tensorrt nor tensorrt_rtx is installed", INSTALL["trt"])
         what = installed_version(flavor)
-        if trouble := gpu_trouble():
+        if trouble := gpu_trouble(open_cuda):
             return Probe(False, f"{what} is installed, and {trouble}", "it wants an NVIDIA GPU and its driver")
         return Probe(True, f"{what}; buffers by {'cuda-bindings' if has_bindings() else 'libcudart'}")
 

@@ -178,7 +178,8 @@ def _candidates() -> list[str]:
     if sys.platform == "win32":
         return [f"cudart64_{major if major > 11 else '110'}.dll" for major in _MAJORS]
     wheels = sorted(str(file) for place in sys.path if place for file in _in_wheels(Path(place)))
-    return [*(f"libcudart.so.{major}{'.0' if major == 11 else ''}" for major in _MAJORS), *wheels]
+    usual = [f"libcudart.so.{major}{'.0' if major == 11 else ''}" for major in _MAJORS]
+    return [*usual, "libcudart.so", *wheels, "/usr/local/cuda/lib64/libcudart.so"]
 
 
 def _in_wheels(place: Path) -> list[Path]:

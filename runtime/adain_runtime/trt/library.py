@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Protocol
 
 from adain_runtime.trt.cudart import CudaError, Cudart
 from adain_runtime.trt.options import FLAVORS, BuildError, Flavor
@@ -22,6 +23,14 @@ _DISTRIBUTIONS: dict[Flavor, tuple[str, ...]] = {
     "trt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt_cu13", "tensorrt_cu12"),
     "rtx": ("tensorrt_rtx", "tensorrt_rtx_cu13_bindings", "tensorrt_rtx_cu12_bindings"),
 }
+
+
+class Counts(Protocol):
+    """What can say how many CUDA devices there are. A protocol: libcudart and cuda-bindings both do."""
+
+    def count(self) -> int:
+        """Devices here."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -79,10 +88,10 @@ def load_library(flavor: Flavor) -> Library:
     return Library(module, flavor, str(module.__version__))
 
 
-def gpu_trouble() -> str | None:
-    """Why there is no CUDA device to use; None where there is one."""
+def gpu_trouble(open_cuda: Callable[[], Counts] = Cudart) -> str | None:
+    """Why there is no CUDA device to use, asked of what counts them; None where there is one."""
     try:
-        count = Cudart().count()
+        count = open_cuda().count()
     except CudaError as error:
         return f"no CUDA GPU can be used here ({error})"
     return None if count else "no CUDA GPU is here"
