@@ -132,7 +132,7 @@ def test_with_kit_the_command_exits_0_and_tells_the_next_step(command, checkpoin
         (["--min", "20x64"], "--min 20x64: both sides must be multiples of 8 and at least 16"),
         (["--max", "big"], "--max big: wants HEIGHTxWIDTH"),
         (["--workspace", "lots"], "--workspace lots: wants bytes"),
-        (["--opt-level", "9"], "9 is not in the range"),
+        (["--opt-level", "9"], "--opt-level 9: wants 0 to 5"),
         (["--flavor", "cuda"], "unknown flavor 'cuda'"),
         (["--flavor", "rtx", "--kit"], "--kit and --timing-cache are for --flavor trt"),
         (["--compute-capability", "8.6"], "--compute-capability is for --flavor rtx"),

@@ -47,7 +47,7 @@ def trt(
     ] = None,
     opt_level: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=0, max=5, help="0 builds quickly, 5 tries everything. Default: 3.", show_default=False),
+        typer.Option(metavar="0..5", help="0 builds quickly, 5 tries everything. Default: 3.", show_default=False),
     ] = None,
     timing_cache: Annotated[
         Optional[Path],  # noqa: UP045

@@ -49,7 +49,7 @@ class Profile:
         for axis, side in enumerate(("height", "width")):
             least, usual, most = self.min[axis], self.opt[axis], self.max[axis]
             if not 0 < least <= usual <= most:
-                raise BuildError(f"the profile's {side} must rise from --min by --opt to --max: {self}")
+                raise BuildError(f"the profile's {side} must rise from --min by --opt to --max: {self}; give all three")
         least, usual, most = self.batch
         if not 0 < least <= usual <= most:
             raise BuildError(f"the profile's batch must rise: {least},{usual},{most}")
