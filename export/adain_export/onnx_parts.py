@@ -57,5 +57,5 @@ def onnx_parts(network: Network, request: Request) -> OnnxParts:
     models = {part: part_model(part, rewritten, interface, opset=opset) for part, interface in interfaces.items()}
     if int8 is not None:
         for model in models.values():
-            quantise(model, int8.calibration.scales(), int8.calibration.int8, placement=int8.placement)
+            quantise(model, int8.calibration.codes(), int8.calibration.int8, placement=int8.placement)
     return OnnxParts(models, interfaces, applied)
