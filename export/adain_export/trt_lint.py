@@ -18,7 +18,7 @@ from adain_runtime.errors import InputError
 
 OPSETS = range(13, 20)
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
-_STATISTICS = ("Clip", "Sqrt", "ReduceMean", "ReduceSum", "Pow", "ReduceSumSquare", "InstanceNormalization")
+_STATISTICS = ("Sqrt", "ReduceMean", "ReduceSum", "Pow", "ReduceSumSquare", "InstanceNormalization")
 _CONSTANT_INPUTS: Mapping[str, tuple[int, ...]] = {
     # inputs that are attributes in all but name: which axes, how much, what shape of kernel
     "ReduceMean": (1,),
@@ -208,10 +208,13 @@ def pads_are_known(graph: Graph) -> Iterator[Problem]:
 
 
 def clips_have_both_bounds(graph: Graph) -> Iterator[Problem]:
-    """A Clip without its upper bound gets one that float16 can't hold."""
+    """A Clip without its upper bound gets one that float16 can't hold; and the image is clipped in float32."""
+    outputs = {info.name for info in graph.model.graph.output}
     for node in graph.nodes("Clip"):
         if sum(bool(name) for name in node.input) < 3:
             yield Problem(_name(node), "Clip wants both bounds")
+        elif node.output[0] in outputs and graph.types.get(node.input[0]) != TensorProto.FLOAT:
+            yield Problem(_name(node), f"clips an output in {_type(graph.types.get(node.input[0], 0))}, not in float32")
 
 
 def statistics_are_float32(graph: Graph) -> Iterator[Problem]:

@@ -116,7 +116,7 @@ BAD = {
         ),
     ),
     "half a clip": ("clips_have_both_bounds", lambda: clip("low")),
-    "a clip in float16": ("statistics_are_float32", lambda: clip("low", "high", half=True)),
+    "a clip in float16": ("clips_have_both_bounds", lambda: clip("low", "high", half=True)),
     "a root in float16": (
         "statistics_are_float32",
         lambda: graph([helper.make_node("Sqrt", ["x"], ["y"], "root")], {}, half=True),
