@@ -221,10 +221,11 @@ def test_every_precision_of_both_networks_builds_for_rtx(name, label, request, t
     network = load_network(embedded_checkpoint()) if name == "lite" else request.getfixturevalue("vgg19")
     int8 = Int8(calibrated(network)) if "int8" in label else None
     made = onnx_parts(network, Request(name, "fp16" if "fp16" in label else "fp32", int8=int8))
+    for part, model in made.models.items():
+        require_clean(part, model)
     save_sharing(made.models, tmp_path)
     options = Options(flavor="rtx", compute_capabilities=("8.6",))
     for part, interface in made.interfaces.items():
-        require_clean(part, made.models[part])
         shapes = {tensor.name: options.profile.shapes(tensor.shape) for tensor in interface.inputs}
         assert len(build_engine(load_library("rtx"), tmp_path / f"{part}.onnx", shapes, options).engine) > 100_000
 
