@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib import import_module
-from types import ModuleType
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,11 +20,13 @@ from adain_export.onnx_model import OUTPUT_NAMES, part_model
 from adain_export.target import REWRITES
 from adain_model.network import Network
 from adain_runtime.parts import part_interface
+from adain_runtime.trt.builder import build_engine
+from adain_runtime.trt.library import Library, Log, installed_flavor, load_library
+from adain_runtime.trt.options import BuildError, Options
 
 INPUTS = ("image", "mean", "std", "alpha")
 OUTPUT = OUTPUT_NAMES["stylizer"][0]
 RUNTIME_ALLOCATES = "allocated by the runtime, not by torch"
-_TENSORRT = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 _SEED = 20170320
 
 
@@ -181,28 +182,34 @@ def onnx_cuda(case: Case) -> Runner:
 
 def tensorrt_fp16(case: Case) -> Runner:
     """TensorRT, or TensorRT for RTX: an engine for this shape, strongly typed, built from our float16 ONNX."""
-    trt, log = tensorrt(), Log()
+    flavor = installed_flavor()
+    if flavor is None:
+        raise NotHere("neither tensorrt nor tensorrt_rtx is installed")
     _needs_cuda(case)
-    plan = build_engine(trt, log, case.onnx, [tuple(tensor.shape) for tensor in case.feeds])
-    runtime = trt.Runtime(log.logger(trt))
+    try:
+        library = load_library(flavor)
+        plan = build_plan(library, case)
+    except BuildError as error:
+        raise NotHere(str(error)) from error
+    log = Log(library.module)
+    runtime = library.module.Runtime(log.logger)
     engine = runtime.deserialize_cuda_engine(plan)
     context = None if engine is None else engine.create_execution_context()
     if engine is None or context is None:
-        raise NotHere(log.reason(f"{trt.__name__} {trt.__version__} built an engine and can't load it"))
+        raise NotHere(f"{library} built an engine and can't load it{log.last()}")
     output, feeds = _output(case), tuple(tensor.contiguous() for tensor in case.feeds)
     for name, tensor in (*zip(INPUTS, feeds, strict=True), (OUTPUT, output)):
         if name != OUTPUT and not context.set_input_shape(name, tuple(tensor.shape)):
-            raise NotHere(log.reason(f"{trt.__name__} refuses {name} {tuple(tensor.shape)}"))
+            raise NotHere(f"{library} refuses {name} {tuple(tensor.shape)}{log.last()}")
         context.set_tensor_address(name, tensor.data_ptr())
 
     def call() -> Tensor:
         if not context.execute_async_v3(torch.cuda.current_stream(case.device).cuda_stream):
-            raise RuntimeError(log.reason("execute_async_v3 failed"))
+            raise RuntimeError(f"execute_async_v3 failed{log.last()}")
         return output
 
     call()
-    notes = f"{trt.__name__} {trt.__version__}"
-    return Runner(call, peak_note=RUNTIME_ALLOCATES, notes=notes, owned=(runtime, engine, context, feeds))
+    return Runner(call, peak_note=RUNTIME_ALLOCATES, notes=str(library), owned=(runtime, engine, context, feeds))
 
 
 CONTENDERS: dict[str, Callable[[Case], Runner]] = {
@@ -216,92 +223,19 @@ CONTENDERS: dict[str, Callable[[Case], Runner]] = {
 }
 
 
-class Log:
-    """Keeps what TensorRT says from warnings up, for the row of a failure."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self._logger: object = None
-
-    def logger(self, trt: Any) -> object:  # noqa: ANN401 a module without stubs
-        """The one that TensorRT is given."""
-        if self._logger is None:
-            keep = self.lines.append
-            warning = trt.ILogger.Severity.WARNING
-
-            class Keeper(trt.ILogger):  # type: ignore[misc]
-                def __init__(self) -> None:
-                    trt.ILogger.__init__(self)
-
-                def log(self, severity: Any, message: str) -> None:  # noqa: ANN401
-                    if severity <= warning:
-                        keep(message.strip().splitlines()[0])
-
-            self._logger = Keeper()
-        return self._logger
-
-    def reason(self, what: str) -> str:
-        """One line: what failed, and the last that was said of it."""
-        return f"{what}: {self.lines[-1][:300]}" if self.lines else what
-
-
-def tensorrt() -> ModuleType:
-    """The first of TensorRT's modules that is here.
+def build_plan(library: Library, case: Case) -> bytes:
+    """A serialised engine of the float16 stylizer for the case's shapes and the GPU here, by the package's builder.
 
     Raises:
-        NotHere: there is none, or it can't be imported.
+        BuildError: the model or this GPU is refused.
     """
-    said = []
-    for name in _TENSORRT:
-        try:
-            return import_module(name)
-        except ModuleNotFoundError as error:
-            said.append(f"{name} not installed" if error.name == name else f"{name}: {error}")
-        except (ImportError, OSError, RuntimeError) as error:
-            said.append(f"{name}: {error}".splitlines()[0])
-    raise NotHere("; ".join(said))
-
-
-def build_engine(
-    trt: Any,  # noqa: ANN401
-    log: Log,
-    model: bytes,
-    shapes: Sequence[tuple[int, ...]],
-    *,
-    capability: str | None = None,
-) -> Any:  # noqa: ANN401
-    """A serialised engine for these input shapes.
-
-    Args:
-        trt: the module.
-        log: hears the builder.
-        model: ONNX, weights inside.
-        shapes: one an input of the stylizer.
-        capability: such as ``SM86``, to build for another GPU (TensorRT for RTX only); otherwise for the one here.
-
-    Raises:
-        NotHere: the model or this GPU is refused.
-    """
-    who = f"{trt.__name__} {trt.__version__}"
-    builder = trt.Builder(log.logger(trt))
-    # TensorRT 11 knows no other typing, 10 has it as a flag
-    typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    network = builder.create_network(0 if typed is None else 1 << int(typed))
-    parser = trt.OnnxParser(network, log.logger(trt))
-    if not parser.parse(model):
-        said = parser.get_error(0).desc() if parser.num_errors else "no reason given"
-        raise NotHere(f"{who} can't parse our ONNX: {said}")
-    config, profile = builder.create_builder_config(), builder.create_optimization_profile()
-    for name, shape in zip(INPUTS, shapes, strict=True):
-        profile.set_shape(name, shape, shape, shape)
-    config.add_optimization_profile(profile)
-    if capability is not None:
-        config.num_compute_capabilities = 1
-        config.set_compute_capability(getattr(trt.ComputeCapability, capability), 0)
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise NotHere(log.reason(f"{who} can't build an engine here"))
-    return plan
+    capability = "{}.{}".format(*torch.cuda.get_device_capability(case.device)) if library.flavor == "rtx" else None
+    options = Options(flavor=library.flavor, compute_capabilities=(capability,) if capability else ())
+    shapes = {name: (tuple(tensor.shape),) * 3 for name, tensor in zip(INPUTS, case.feeds, strict=True)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "stylizer.onnx"
+        path.write_bytes(case.onnx)
+        return build_engine(library, path, shapes, options).engine
 
 
 def _needs_cuda(case: Case) -> None:

@@ -1,7 +1,7 @@
 """Do the ONNX parts of bundles build with TensorRT for RTX? No GPU is needed: engines are for GPUs elsewhere.
 
-    pip install tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings
-    python benchmarks/rtx_build.py BUNDLE... [--capability SM86,SM89,SM120]
+    pip install 'adain-edge[trt-rtx]'
+    python benchmarks/rtx_build.py BUNDLE... [--capability 8.6,8.9,12.0]
 
 Every part of every bundle is parsed as a strongly typed network and built for images of 64 to 512 pixels. What is
 proved is that TensorRT's parser and builder take the files, not that an engine runs: none is loaded. Prints a table,
@@ -14,23 +14,28 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from adain_runtime.trt.builder import build_engine
+from adain_runtime.trt.library import load_library
+from adain_runtime.trt.options import RTX_CAPABILITIES, BuildError, Options, Profile
+
 RESULT = Path(__file__).parent / "results" / "rtx_build.json"
-IMAGE, FEATURES = (64, 256, 512), (8, 32, 64)  # least, usual and largest side
+PROFILE = Profile((64, 64), (256, 256), (512, 512))
 
 
 def main() -> None:
     """Build, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundles", nargs="+", type=Path, metavar="BUNDLE")
-    parser.add_argument("--capability", default="SM86,SM89,SM120")
+    parser.add_argument("--capability", default=",".join(RTX_CAPABILITIES))
     options = parser.parse_args()
     capabilities = options.capability.split(",")
     rows = [
-        {"bundle": bundle.name, "part": part} | build(bundle / content["file"], capabilities)
+        {"bundle": bundle.name, "part": part} | build(bundle / content["file"], content["inputs"], capabilities)
         for bundle in options.bundles
         for part, content in json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))["parts"].items()
     ]
@@ -46,51 +51,16 @@ def main() -> None:
     sys.exit(any(row["engine_bytes"] is None for row in rows))
 
 
-def build(path: Path, capabilities: list[str]) -> dict[str, Any]:
-    """One part: layers, bytes and seconds of its engine, or what was said against it."""
-    import tensorrt_rtx_bindings as trt
-
-    said: list[str] = []
-
-    class Log(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, severity: Any, message: str) -> None:  # noqa: ANN401
-            if severity <= trt.ILogger.Severity.ERROR:
-                said.append(message.splitlines()[0][:300])
-
-    log, began = Log(), time.monotonic()
-    builder = trt.Builder(log)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, log)  # the network has to outlive it
-    if not parser.parse_from_file(str(path)):
-        said += [parser.get_error(place).desc() for place in range(parser.num_errors)]
-        return {"engine_bytes": None, "said": said}
-    config, profile = builder.create_builder_config(), builder.create_optimization_profile()
-    for place in range(network.num_inputs):
-        tensor = network.get_input(place)
-        sides = IMAGE if tensor.shape[1] == 3 else FEATURES
-        profile.set_shape(tensor.name, *(shape(tuple(tensor.shape), side) for side in sides))
-    config.add_optimization_profile(profile)
-    config.num_compute_capabilities = len(capabilities)
-    for place, name in enumerate(capabilities):
-        config.set_compute_capability(getattr(trt.ComputeCapability, name), place)
-    plan = builder.build_serialized_network(network, config)
-    seconds = round(time.monotonic() - began, 1)
-    return (
-        {"layers": network.num_layers, "engine_bytes": plan.nbytes, "seconds": seconds}
-        if plan is not None
-        else {
-            "engine_bytes": None,
-            "said": said,
-        }
-    )
-
-
-def shape(known: tuple[int, ...], side: int) -> tuple[int, ...]:
-    """A shape with what is open filled in: one image, and ``side`` cells each way."""
-    return tuple(size if size > 0 else 1 if place == 0 else side for place, size in enumerate(known))
+def build(path: Path, inputs: Sequence[Mapping[str, Any]], capabilities: Sequence[str]) -> dict[str, Any]:
+    """One part: bytes and seconds of its engine, or what was said against it."""
+    options = Options(PROFILE, "rtx", compute_capabilities=tuple(capabilities))
+    shapes = {tensor["name"]: PROFILE.shapes(tensor["shape"]) for tensor in inputs}
+    began = time.monotonic()
+    try:
+        built = build_engine(load_library("rtx"), path, shapes, options)
+    except BuildError as error:
+        return {"engine_bytes": None, "said": str(error)}
+    return {"engine_bytes": len(built.engine), "seconds": round(time.monotonic() - began, 1)}
 
 
 if __name__ == "__main__":

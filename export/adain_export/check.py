@@ -64,7 +64,7 @@ def check(
     for part in session.bundle.manifest.parts:
         for batch, height, width in sizes:
             case = f"{part} {batch}x3x{height}x{width}"
-            feeds = _feeds(part, network, batch, height, width, eight_bits=eight_bits)
+            feeds = part_feeds(part, network, batch, height, width, eight_bits=eight_bits)
             wanted = in_torch(part, network, feeds)
             if eight_bits and "image" in wanted:
                 wanted["image"] = to_eight_bits(wanted["image"])
@@ -113,7 +113,7 @@ def in_torch(part: str, network: Network, feeds: Arrays) -> dict[str, Array]:
     return {name: value.numpy() for name, value in zip(names, values, strict=True)}
 
 
-def _feeds(part: str, network: Network, batch: int, height: int, width: int, *, eight_bits: bool = False) -> Arrays:
+def part_feeds(part: str, network: Network, batch: int, height: int, width: int, *, eight_bits: bool = False) -> Arrays:
     """Inputs of one size: a picture with structure at all scales, and the statistics of another."""
     rng = np.random.default_rng([_SEED, batch, height, width])
     image, other = (pink_noise(rng, batch, height, width) for _ in range(2))

@@ -12,6 +12,7 @@ import typer
 from adain_export.commands.coreml import coreml
 from adain_export.commands.onnx import onnx
 from adain_export.commands.shared import files_table, parity_line
+from adain_export.commands.trt import trt
 from adain_export.doctor import diagnose
 from adain_runtime.bundle import Bundle
 from adain_runtime.cli import console
@@ -22,6 +23,7 @@ EXAMPLES = console.examples(
     ("adain-export onnx vgg19.safetensors --fp16 -o build", "in half precision"),
     ("adain-export onnx --int8 calibration.json", "in int8, see adain-calib"),
     ("adain-export coreml --size 512 --size 768", "for iPhone, in half"),
+    ("adain-export trt --fp16 --kit -o build", "to build TensorRT engines elsewhere"),
     ("adain-export inspect build/vgg19-onnx-fp16", "what is in a bundle"),
     ("adain-export doctor", "what works here"),
 )
@@ -41,6 +43,7 @@ def options(_version: console.Version = False) -> None:
 
 app.command()(onnx)
 app.command()(coreml)
+app.command()(trt)
 
 
 @app.command(name="list")

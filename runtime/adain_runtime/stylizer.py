@@ -52,6 +52,7 @@ class Stylizer:
         threads: int | None = None,
         provider: str | None = None,
         allow_fallback: bool = False,
+        rebuild: bool = False,
     ) -> _S:
         """Open an embedded model by name, or a bundle folder.
 
@@ -60,7 +61,14 @@ class Stylizer:
             UnavailableError: the backend or provider doesn't work here.
         """
         return cls(
-            open_bundle(model, backend=backend, threads=threads, provider=provider, allow_fallback=allow_fallback)
+            open_bundle(
+                model,
+                backend=backend,
+                threads=threads,
+                provider=provider,
+                allow_fallback=allow_fallback,
+                rebuild=rebuild,
+            )
         )
 
     @property

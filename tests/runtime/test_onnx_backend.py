@@ -160,3 +160,57 @@ def test_a_graph_with_fewer_outputs_than_its_manifest_names_is_a_damaged_bundle(
         session._graphs["encoder"] = Short()
         with pytest.raises(BundleError, match=r"encoder\.onnx: gives 1 outputs, and its manifest names 3"):
             session.run("encoder", {"image": np.zeros((1, 3, 16, 16), np.float32)})
+
+
+@pytest.fixture
+def asked(monkeypatch, tmp_path):
+    """What ONNX Runtime is asked for, on a machine whose build has TensorRT and CUDA."""
+    import onnxruntime
+
+    seen = []
+
+    class Session:
+        def __init__(self, path, settings, *, providers, enable_fallback):
+            seen.append(providers)
+
+        def get_providers(self):
+            return [name for name, _ in seen[-1]]
+
+        def run(self, names, feeds):
+            shape = feeds["image"].shape
+            one = np.ones((1, C, 1, 1), np.float32)
+            return [np.ones((1, C, shape[2] // 8, shape[3] // 8), np.float32), one, one]
+
+    names = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("adain_runtime.backends.onnx._available_providers", lambda: tuple(names))
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    monkeypatch.setenv("ADAIN_CACHE", str(tmp_path))
+    return seen
+
+
+def test_tensorrts_provider_keeps_its_engines_in_the_persons_cache(asked, image, tmp_path):
+    with open_bundle("lite", provider="tensorrt") as session:
+        session.run("encoder", {"image": image})
+        assert session.device == "TensorrtExecutionProvider"
+    (((first, options), (second, _)),) = asked
+    assert (first, second) == ("TensorrtExecutionProvider", "CUDAExecutionProvider")
+    place = str(tmp_path / "onnxruntime-tensorrt")
+    assert (tmp_path / "onnxruntime-tensorrt").is_dir()
+    assert options == {
+        "trt_engine_cache_enable": "True",
+        "trt_engine_cache_path": place,
+        "trt_timing_cache_enable": "True",
+        "trt_timing_cache_path": place,
+    }
+
+
+def test_cudas_provider_does_not_search_at_every_size(asked, image):
+    with open_bundle("lite", provider="cuda") as session:
+        session.run("encoder", {"image": image})
+    assert asked == [[("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"})]]
+
+
+def test_the_cpu_has_no_options(asked, image):
+    with open_bundle("lite") as session:
+        session.run("encoder", {"image": image})
+    assert asked == [[("CPUExecutionProvider", {})]]

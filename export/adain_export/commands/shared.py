@@ -78,6 +78,11 @@ def int8_of(calibration: Path | None, placement: str) -> Int8 | None:
         if placement != AFTER_PAD:
             raise InputError(f"--placement {placement} is about int8: give --int8 CALIBRATION.json with it")
         return None
+    if calibration.name.startswith("-"):  # an option that stands where the file should
+        raise InputError(
+            "--int8 without a calibration: give the ranges of adain-calib, --int8 CALIBRATION.json "
+            "(adain-calib collect makes one)"
+        )
     return Int8(Calibration.load(calibration), cast(Placement, placement))
 
 
@@ -91,13 +96,13 @@ def split(names: str) -> tuple[str, ...]:
     return () if names == "none" else tuple(name.strip() for name in names.split(",") if name.strip())
 
 
-def show_export(bundle: Bundle, as_json: bool, *, run: str | None = None) -> None:
+def show_export(bundle: Bundle, as_json: bool, following: str | None = None) -> None:
     """What was written, how far it is from torch, and the next command; or the manifest as JSON.
 
     Args:
         bundle: what was written.
         as_json: whether the manifest is shown.
-        run: what ``adain-run`` is to be given for it; None for a bundle of its default backend.
+        following: the next command; None for ``adain-run`` with its default backend.
     """
     if as_json:
         console.print_json({"bundle": str(bundle.path), "manifest": json.loads(bundle.manifest.to_json())})
@@ -105,7 +110,7 @@ def show_export(bundle: Bundle, as_json: bool, *, run: str | None = None) -> Non
     console.show(
         files_table(bundle),
         f"parity: {parity_line(bundle.manifest.parity)}",
-        f"wrote {bundle.path}; next: adain-run PHOTO STYLE {run or f'--model {bundle.path}'}",
+        f"wrote {bundle.path}; next: {following or f'adain-run PHOTO STYLE --model {bundle.path}'}",
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from adain_runtime.backend import Array, Options, Probe, check_target
 from adain_runtime.bundle import Bundle, find_bundle
+from adain_runtime.cache import cache_folder
 from adain_runtime.errors import BundleError, InputError, UnavailableError
 from adain_runtime.session import BaseSession
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 NAME = "onnx"
 _INSTALL = "pip install onnxruntime"
 _PROVIDER_SUFFIX = "ExecutionProvider"
-_CPU = "CPUExecutionProvider"
+_CPU, _CUDA, _TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 _FATAL_ONLY = 4  # onnxruntime's own log repeats in many lines what the raised error says
 
 
@@ -43,7 +44,8 @@ class OnnxBackend:
 
     def open(self, bundle: Bundle, options: Options) -> OnnxSession:
         """Open a bundle; a part's graph is loaded when it is first run."""
-        check_target(bundle, NAME, NAME)
+        options.only(NAME, "threads", "provider", "allow_fallback")
+        check_target(bundle, NAME, NAME, "trt-kit")  # a build kit for TensorRT holds the same graphs
         return OnnxSession(bundle, options)
 
 
@@ -94,7 +96,7 @@ class OnnxSession(BaseSession):
         try:
             with redirect_stdout(sys.stderr):  # where a provider doesn't come up, onnxruntime prints a report
                 graph = onnxruntime.InferenceSession(
-                    os.fspath(path), settings, providers=[self._provider], enable_fallback=int(fallback)
+                    os.fspath(path), settings, providers=with_options(self._provider), enable_fallback=int(fallback)
                 )
         except Exception as error:
             if self._provider != _CPU:
@@ -135,6 +137,28 @@ def find_provider(name: str, *, allow_fallback: bool = False) -> str:
         f"backend onnx: provider {name!r} is not in this build of ONNX Runtime, which has {has}; "
         f"install the build that has it (such as pip install onnxruntime-gpu) or add --allow-fallback"
     )
+
+
+def with_options(provider: str) -> list[tuple[str, dict[str, str]]]:
+    """A provider as ONNX Runtime is given it: with what makes it start fast the second time.
+
+    TensorRT's keeps its engines and timings in the person's cache, and leaves what it doesn't take to CUDA's. It isn't
+    told a precision: the graph has its types already, and these flags would take the statistics to half as well.
+    """
+    if provider == _TENSORRT:
+        place = cache_folder("onnxruntime-tensorrt")
+        place.mkdir(parents=True, exist_ok=True)
+        options = {
+            "trt_engine_cache_enable": "True",
+            "trt_engine_cache_path": os.fspath(place),
+            "trt_timing_cache_enable": "True",
+            "trt_timing_cache_path": os.fspath(place),
+        }
+        cuda = with_options(_CUDA) if _CUDA in _available_providers() else []
+        return [(provider, options), *cuda]
+    if provider == _CUDA:  # an exhaustive search would begin anew at every size of picture
+        return [(provider, {"cudnn_conv_algo_search": "HEURISTIC"})]
+    return [(provider, {})]
 
 
 def running_provider(asked: str, running: list[str], allow_fallback: bool) -> str:

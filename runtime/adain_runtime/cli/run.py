@@ -67,6 +67,9 @@ def run(
     allow_fallback: Annotated[
         bool, typer.Option("--allow-fallback", help="Run elsewhere where that device doesn't come up.")
     ] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Build engines for this GPU where needed, and keep them (backend trt).")
+    ] = False,
     threads: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(min=1, help="CPU threads. Default: the backend's choice.", show_default=False),
@@ -125,7 +128,7 @@ def run(
     jobs = plan(contents, many=many, label=_label(styles), output=output, keep=keep)
     clock = perf_counter()
     with Stylizer.open(
-        model, backend=backend, threads=threads, provider=provider, allow_fallback=allow_fallback
+        model, backend=backend, threads=threads, provider=provider, allow_fallback=allow_fallback, rebuild=rebuild
     ) as stylizer:
         stylizer.check(len(styles), shares, alpha, preserve_color, batch, masks=len(masks))
         color = cast(PreserveColor, preserve_color)

@@ -1,0 +1,1 @@
+"""TensorRT and TensorRT for RTX: building engines from ONNX, and running them."""

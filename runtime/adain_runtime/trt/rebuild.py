@@ -1,0 +1,87 @@
+"""Engines for this very machine, built once from a kit's ONNX and kept in a cache by what they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, replace
+
+from adain_runtime.bundle import Bundle
+from adain_runtime.cache import cache_folder
+from adain_runtime.errors import AdainError, BundleError, InputError, QualityError, UnavailableError
+from adain_runtime.trt import build
+from adain_runtime.trt.bar import build_bar
+from adain_runtime.trt.options import BuildError, Options
+from adain_runtime.trt.sidecar import Here, Sidecar
+
+_ERRORS: dict[int, type[AdainError]] = {1: QualityError, 2: InputError, 3: UnavailableError}
+
+
+def as_our_error(error: BuildError) -> AdainError:
+    """The builder stands alone and has an error of its own; this is the same in the house's family."""
+    return _ERRORS[error.exit_code](str(error))
+
+
+def cached_engines(kit: Bundle, here: Here) -> tuple[Bundle, bool]:
+    """The engines of a kit or an ONNX bundle for this machine, and whether they were built just now.
+
+    Raises:
+        InputError: options that don't fit the device.
+        QualityError: the build failed.
+        UnavailableError: TensorRT doesn't come up.
+    """
+    try:
+        options = options_here(build.kit_options(kit.path), here)
+        manifest = build.read_kit(kit.path)
+        folder = cache_folder("trt") / cache_key(kit, here, options)
+        with suppress(InputError):  # nothing there yet, or damaged: it is built again
+            return Bundle.open(folder / build.bundle_name(manifest, options)), False
+        with build_bar() as listener:
+            made = build.build_bundle(kit.path, folder, options, listener=listener)
+    except BuildError as error:
+        raise as_our_error(error) from error
+    return Bundle.open(made), True
+
+
+def options_here(options: Options, here: Here) -> Options:
+    """A kit's options for the TensorRT and the GPU that are here."""
+    if here.flavor == "rtx":
+        return replace(
+            options, flavor="rtx", compute_capabilities=(here.capability,), hw_compat=False, version_compatible=False
+        )
+    return replace(options, flavor="trt", compute_capabilities=())
+
+
+def cache_key(kit: Bundle, here: Here, options: Options) -> str:
+    """Changes with the graphs, the weights, the options, TensorRT, the GPU and the system."""
+    digests = {name: entry.sha256 for name, entry in kit.manifest.files.items() if name.endswith((".onnx", ".bin"))}
+    parts = {"files": digests, "here": asdict(here), "options": options.to_json(), "schema": build.SIDECAR_SCHEMA}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def kit_beside(bundle: Bundle, sidecars: dict[str, Sidecar]) -> Bundle:
+    """The kit that a bundle's engines were built from, where it stands beside it.
+
+    Raises:
+        InputError: there is none, or it is another one.
+    """
+    manifest = bundle.manifest
+    place = bundle.path.resolve().parent / f"{manifest.name}-trt-kit-{manifest.precision}"
+    where = f"{bundle.path}: to build its engines again, its kit is wanted at {place}"
+    if not place.is_dir():
+        raise InputError(f"{where}; put it there, or run the kit itself: --model KIT --rebuild")
+    kit = Bundle.open(place)
+    for part, sidecar in sidecars.items():
+        found = {name: kit.manifest.files[name].sha256 for name in sidecar.onnx if name in kit.manifest.files}
+        if found != dict(sidecar.onnx):
+            raise BundleError(
+                f"{where}, and the one there has another ONNX for {part} (SHA-256 {_short(found)}, not "
+                f"{_short(sidecar.onnx)}); run that kit itself: --model {place} --rebuild"
+            )
+    return kit
+
+
+def _short(digests: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {digest[:16]}" for name, digest in sorted(digests.items())) or "none"
