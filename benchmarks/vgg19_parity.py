@@ -24,7 +24,7 @@ from adain_model import VGG19, Network, import_network, load_network, save_netwo
 from adain_runtime import open_bundle
 from adain_runtime.image import load_image
 from adain_runtime.metrics import max_abs, psnr
-from adain_runtime.stylizer import to_planes
+from adain_runtime.planes import to_planes
 
 RESULT = Path(__file__).parent / "results" / "vgg19_parity.json"
 

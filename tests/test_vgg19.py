@@ -14,7 +14,7 @@ from adain_runtime import Stylizer
 from adain_runtime.backend import open_bundle
 from adain_runtime.image import load_image
 from adain_runtime.metrics import max_abs, psnr
-from adain_runtime.stylizer import to_planes
+from adain_runtime.planes import to_planes
 
 pytestmark = pytest.mark.slow
 PAIRS = (("0000.jpg", "0000.jpg"), ("0024.jpg", "0024.jpg"), ("0031.jpg", "0041.jpg"))

@@ -14,7 +14,7 @@ from adain_runtime.errors import InputError
 from adain_runtime.files import sha256_file
 from adain_runtime.image import Photo, load_image, resize_shorter
 from adain_runtime.jobs import find_contents
-from adain_runtime.stylizer import to_planes
+from adain_runtime.planes import to_planes
 
 SMALLEST = 64
 """Pixels a side: under this a map has few cells, and its borders weigh more than the picture."""

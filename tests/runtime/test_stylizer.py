@@ -13,8 +13,9 @@ import adain_runtime as adain
 from adain_runtime.color import match_color, transfer_luminance
 from adain_runtime.errors import InputError
 from adain_runtime.image import Photo
+from adain_runtime.planes import pad_to_fit
 from adain_runtime.style import Style, mix
-from adain_runtime.stylizer import Stylizer, pad_to_fit
+from adain_runtime.stylizer import Stylizer
 
 sides = st.integers(1, 70)
 

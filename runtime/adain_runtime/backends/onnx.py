@@ -106,6 +106,10 @@ class OnnxSession(BaseSession):
         self._device = running_provider(self._provider, graph.get_providers(), fallback)
         return graph
 
+    def release(self, part: str) -> None:
+        """Free a part's graph with the arena of its maps; the next run loads it again."""
+        self._graphs.pop(part, None)
+
     def close(self) -> None:
         """Free the graphs."""
         self._graphs.clear()
