@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
@@ -21,6 +21,7 @@ from adain_runtime.planes import Floats, Pixels, to_pixels, to_planes
 from adain_runtime.regions import OneStyle, Regions, cells_of_regions, check_mask_count, check_masks, region_masks
 from adain_runtime.spec import NetworkSpec
 from adain_runtime.style import SUFFIX, Style, check_encoder, mix, shares_of
+from adain_runtime.style_cache import StyleCache, default_folder, warn
 from adain_runtime.tiled import Progress, TiledPicture
 from adain_runtime.tiling import Tiling, check_tiling, choose_side, pictures_at_once
 
@@ -39,8 +40,15 @@ _S = TypeVar("_S", bound="Stylizer")
 class Stylizer:
     """Stylises pictures of any size with an open bundle. A context manager; it closes the session that it is given."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, cache: StyleCache | None = None) -> None:
+        """Take over a session.
+
+        Args:
+            session: an open bundle.
+            cache: where styles made from image files are kept; None keeps none.
+        """
         self.session = session
+        self._cache = cache or StyleCache(None, warn)
 
     @classmethod
     def open(
@@ -51,16 +59,28 @@ class Stylizer:
         threads: int | None = None,
         provider: str | None = None,
         allow_fallback: bool = False,
+        cache: bool = True,
+        tell: Callable[[str], None] = warn,
     ) -> _S:
         """Open an embedded model by name, or a bundle folder.
+
+        Args:
+            model: an embedded model's name, or a bundle's folder.
+            backend: what runs it.
+            threads: see ``Options``, as the next two.
+            provider: the device.
+            allow_fallback: accept another device.
+            cache: keep the statistics of styles that are files in the platform's cache folder (``ADAIN_CACHE`` names
+                another, or says ``off``).
+            tell: takes a line about what went wrong and stopped nothing, such as a cache that can't be written; by
+                default a ``RuntimeWarning``.
 
         Raises:
             InputError: no such model or backend.
             UnavailableError: the backend or provider doesn't work here.
         """
-        return cls(
-            open_bundle(model, backend=backend, threads=threads, provider=provider, allow_fallback=allow_fallback)
-        )
+        session = open_bundle(model, backend=backend, threads=threads, provider=provider, allow_fallback=allow_fallback)
+        return cls(session, StyleCache(default_folder() if cache else None, tell))
 
     @property
     def spec(self) -> NetworkSpec:
@@ -109,12 +129,25 @@ class Stylizer:
                     "saved style has none; give the image, or use luminance"
                 )
             return source
+        key = None
+        if preserve_color != "match" and isinstance(source, (str, os.PathLike)):
+            key = self._cache.key(Path(source), *self._facts(), size, max_pixels)
+            if (kept := self._cache.load(key, self.session.bundle.manifest.encoder_id, name)) is not None:
+                return kept
         photo = load_image(source, max_pixels=max_pixels)
         if size is not None:
             photo = resize_shorter(photo, size, enlarge=False)
         if preserve_color == "match":
             return photo
-        return self._encode(photo, name)
+        style = self._encode(photo, name)
+        self._cache.keep(key, style)
+        return style
+
+    def _facts(self) -> tuple[object, ...]:
+        """What a style's last digits depend on beside the image: the encoder, its precision and what runs it."""
+        manifest = self.session.bundle.manifest
+        encoder = sorted(entry.sha256 for entry in manifest.files.values())
+        return (manifest.encoder_id, manifest.target, manifest.precision, self.session.device, *encoder)
 
     def __call__(
         self,

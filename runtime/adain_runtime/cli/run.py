@@ -107,6 +107,7 @@ def run(
     ] = "auto",
     batch: Annotated[int, typer.Option(min=1, help="Photos of one size run together.")] = 1,
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP files.")] = 95,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Encode styles anew, and keep none on disk.")] = False,
     list_backends: Annotated[
         bool, typer.Option("--list-backends", help="Show what can run here, and why not, and exit.")
     ] = False,
@@ -129,7 +130,13 @@ def run(
     jobs = plan(contents, many=many, label=_label(styles), output=output, keep=keep)
     bars, clock = Bars(len(jobs)), perf_counter()
     with Stylizer.open(
-        model, backend=backend, threads=threads, provider=provider, allow_fallback=allow_fallback
+        model,
+        backend=backend,
+        threads=threads,
+        provider=provider,
+        allow_fallback=allow_fallback,
+        cache=not no_cache,
+        tell=lambda line: console.say(f"adain-run: {line}"),
     ) as stylizer:
         stylizer.check(len(styles), shares, alpha, preserve_color, batch, masks=len(masks), tile=tiling)
         color = cast(PreserveColor, preserve_color)

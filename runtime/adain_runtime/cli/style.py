@@ -62,7 +62,7 @@ def make(
     _refuse_replacing(target, images)
     if backend == "null":
         raise InputError("backend null computes shapes only: a style made by it would hold no numbers of the image")
-    with Stylizer.open(model, backend=backend) as stylizer:
+    with Stylizer.open(model, backend=backend, tell=lambda line: console.say(f"adain-style: {line}")) as stylizer:
         styles = [stylizer.style(image, size=style_size, max_pixels=max_pixels) for image in images]
     style = mix(styles, parse_weights(weights))
     _save(style, target, as_json)
