@@ -176,11 +176,11 @@ def run(
             if result.flattened:
                 console.say(f"{result.job.output}: its format keeps no transparency, so it was put on white")
         folder_name, device = stylizer.session.bundle.manifest.folder_name, stylizer.session.device
-    if failed and not many:
-        raise failed[0].error
     if as_json:
         console.print_json(_report(done, failed, folder_name, backend, device, ready))
-    else:
+    if failed and not many:
+        raise failed[0].error
+    if not as_json:
         mixed = f", {len(styles)} styles mixed" if len(styles) > 1 and not masks else ""
         _summarise(done, failed, f"{folder_name} on {device}{mixed}", ready)
     return max((result.error.exit_code for result in failed), default=0)
@@ -225,7 +225,8 @@ def _follow(results: Iterator[Done | Failed], bars: Bars, total: int) -> tuple[l
 
 def _summarise(done: Sequence[Done], failed: Sequence[Failed], where: str, ready: float) -> None:
     for result in failed:
-        console.say(f"adain-run: {' '.join(str(result.error).split())}")
+        name, why = str(result.job.content), " ".join(str(result.error).split())
+        console.say(f"adain-run: {why if name in why else f'{name}: {why}'}")
     if len(done) == 1:
         size = f"{done[0].width}x{done[0].height}"
         print(f"wrote {done[0].job.output} ({size}, {where}, {done[0].seconds:.2f} s after {ready:.2f} s to get ready)")
