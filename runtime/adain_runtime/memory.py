@@ -13,16 +13,17 @@ from adain_runtime.spec import NetworkSpec
 WORKING = 1 << 30
 """Bytes that the network's own maps may take before a picture is cut into tiles, where so much is free twice over."""
 
-_MAPS = 7  # largest maps alive at once, padding, layout and the arena's spare room included: docs/large-images.md
+_MAPS = 5  # largest maps alive at once, padding, layout and the arena's spare room included: docs/large-images.md
 _MEMINFO = Path("/proc/meminfo")
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 def bytes_per_pixel(spec: NetworkSpec) -> int:
-    """Working memory for each pixel of a picture, or of a tile: seven times the network's largest map, in float32.
+    """Working memory for each pixel of a picture, or of a tile: five times the network's largest map, in float32.
 
-    For VGG-19 that is 1,792 bytes and for the embedded student 448; measured with ONNX Runtime 1.32: 1,630 and 440.
+    For VGG-19 that is 1,280 bytes and for the embedded student 320; measured with ONNX Runtime 1.32: 900 to 1,130 and
+    300 to 410.
     """
     return round(_MAPS * 4 * full_size_channels(spec))
 

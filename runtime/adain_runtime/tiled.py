@@ -105,6 +105,7 @@ class TiledPicture:
                     features = self._keep(keeping, values.shape[0], values.dtype)
                 restyle.observe(values, _kept(tile.rows), _kept(tile.columns))
                 features.put(tile.rows, tile.columns, values)
+                del values  # a view of the backend's own memory, which is not given back while it is held
             assert features is not None  # noqa: S101 for the type checker: a picture has at least one tile
             if len(self._encoding) > 1 and not isinstance(features, RecomputedFeatures):
                 release(self._session, "encoder")

@@ -87,6 +87,8 @@ class OnnxSession(BaseSession):
 
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = _FATAL_ONLY
+        # a plan of the memory of a second run of one shape stands beside that of the first, and saves no time here
+        settings.enable_mem_pattern = False
         # threads that wait for work sleep: awake, they take the processor from decoding and encoding beside them, and
         # cost a third more processor time on a busy machine
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
