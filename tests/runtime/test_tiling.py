@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from adain_runtime import memory, tiling
+from adain_runtime.backend import release
 from adain_runtime.errors import InputError
 from adain_runtime.image import Photo
 from adain_runtime.manifest import Sizes
@@ -165,3 +167,43 @@ def test_memory_is_known_here():
     assert memory.available_memory() > 1 << 20
     assert memory.spell_bytes(1_500_000_000) == "1.5 GB"
     assert memory.spell_bytes(3_000_000) == "3 MB"
+
+
+class Watching:
+    """A session that notes what was given back, and which features are still held when decoding begins."""
+
+    def __init__(self, session):
+        self.session, self.bundle, self.device = session, session.bundle, session.device
+        self.made, self.events, self.alive = [], [], None
+
+    def run(self, part, feeds):
+        outputs = self.session.run(part, feeds)
+        if part == "encoder":
+            self.made.append(weakref.ref(outputs["features"]))
+        elif self.alive is None:
+            self.alive = sum(made() is not None for made in self.made)
+        return outputs
+
+    def release(self, part):
+        self.events.append(part)
+
+
+def test_the_encoders_memory_is_given_back_before_decoding_begins(null_stylizer, noise):
+    watching, style = Watching(null_stylizer.session), null_stylizer.style(noise(16, 16))
+    Stylizer(watching)(noise(300, 200), style, tile=128)
+    assert len(watching.made) > 4
+    assert watching.alive == 0
+    assert watching.events == ["encoder", "encoder", "decoder"]
+
+
+def test_a_picture_of_one_tile_gives_nothing_back_for_the_next_will_want_it(null_stylizer, noise):
+    watching, style = Watching(null_stylizer.session), null_stylizer.style(noise(16, 16))
+    Stylizer(watching)(noise(60, 60), style, masks=[np.ones((60, 60), np.float32)])
+    assert watching.events == []
+
+
+def test_a_graph_that_was_given_back_is_loaded_again(stylizer, picture):
+    style, photo = stylizer.style(picture(40, 48, seed=2)), picture(64, 64)
+    before = stylizer(photo, style)
+    release(stylizer.session, "stylizer")
+    assert np.array_equal(stylizer(photo, style), before)
