@@ -61,7 +61,7 @@ def main() -> None:
                 f"{rows[-1]['times_one_megapixel']:.2f} x the time of a megapixel whole ({whole:.2f} s)",
                 flush=True,
             )
-    name = Path(asked.model).name
+    name = Path(asked.model).name + ("" if asked.backend == "onnx" else f"_{asked.backend}")
     report = {
         "command": f"python benchmarks/large_images.py {' '.join(sys.argv[1:])}".strip(),
         "model": name,
