@@ -37,8 +37,11 @@ lint: setup ## ruff: style and import directions
 type: setup ## mypy --strict over all rooms
 	$(BIN)/mypy
 
-bench: setup ## start-up, phase rewrite: benchmarks/results
+bench: setup ## start-up, folders, large photos, phase rewrite: benchmarks/results
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/own_time.py
+	$(BIN)/python benchmarks/folder.py
+	$(BIN)/python benchmarks/large_images.py
 	$(BIN)/python benchmarks/phase_rewrite.py
 
 embed: setup ## renew the embedded ONNX bundle from model/adain_model/weights/lite.safetensors

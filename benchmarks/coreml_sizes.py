@@ -30,8 +30,9 @@ from adain_model.network import Network
 from adain_runtime import Bundle
 from adain_runtime.backend import Options, get_backend
 from adain_runtime.image import Photo, load_image, resize_shorter
+from adain_runtime.manifest import Sizes
 from adain_runtime.metrics import max_abs, psnr
-from adain_runtime.stylizer import to_planes
+from adain_runtime.planes import planes_for
 
 RESULTS = Path(__file__).parent / "results"
 WEIGHTS = ("int8", "pal8", "pal6", "pal4")
@@ -113,7 +114,7 @@ def planes(path: Path, size: Size) -> np.ndarray:
     shorter = int(np.ceil(min(photo.height, photo.width) * max(height / photo.height, width / photo.width)))
     covering = resize_shorter(photo, shorter, enlarge=True).rgb
     top, left = (covering.shape[0] - height) // 2, (covering.shape[1] - width) // 2
-    return to_planes([Photo(np.ascontiguousarray(covering[top : top + height, left : left + width])).rgb], 8, 16)
+    return planes_for([Photo(np.ascontiguousarray(covering[top : top + height, left : left + width])).rgb], Sizes())
 
 
 def measure(bundle: Bundle, network: Network, pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, object]:

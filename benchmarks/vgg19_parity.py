@@ -23,8 +23,9 @@ from adain_export.target import Request, get_target
 from adain_model import VGG19, Network, import_network, load_network, save_network
 from adain_runtime import open_bundle
 from adain_runtime.image import load_image
+from adain_runtime.manifest import Sizes
 from adain_runtime.metrics import max_abs, psnr
-from adain_runtime.stylizer import to_planes
+from adain_runtime.planes import planes_for
 
 RESULT = Path(__file__).parent / "results" / "vgg19_parity.json"
 
@@ -69,7 +70,7 @@ def measure(weights: Path, pairs: list[tuple[Path, Path]], folder: Path) -> dict
     rows: dict[str, list[dict[str, object]]] = {"onnx fp32": [], "onnx fp16": [], "torch fp16": []}
     with open_bundle(bundles["fp32"].path) as fp32, open_bundle(bundles["fp16"].path) as fp16:
         for content, style in pairs:
-            image, style_image = (to_planes([load_image(path).rgb], 8, 16) for path in (content, style))
+            image, style_image = (planes_for([load_image(path).rgb], Sizes()) for path in (content, style))
             mean, std = statistics(network, style_image)
             feeds = {"image": image, "mean": mean, "std": std, "alpha": np.ones((1, 1, 1, 1), np.float32)}
             wanted = stylize(network, feeds)

@@ -16,6 +16,9 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 ROOT = Path(__file__).resolve().parents[1]
 
 
+os.environ["ADAIN_CACHE"] = "off"  # of styles: no test reads what another left, or writes to the home of who runs it
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The checkout that the tests stand in."""

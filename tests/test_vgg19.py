@@ -13,8 +13,9 @@ from adain_model.specs import VGG19
 from adain_runtime import Stylizer
 from adain_runtime.backend import open_bundle
 from adain_runtime.image import load_image
+from adain_runtime.manifest import Sizes
 from adain_runtime.metrics import max_abs, psnr
-from adain_runtime.stylizer import to_planes
+from adain_runtime.planes import planes_for
 
 pytestmark = pytest.mark.slow
 PAIRS = (("0000.jpg", "0000.jpg"), ("0024.jpg", "0024.jpg"), ("0031.jpg", "0041.jpg"))
@@ -35,7 +36,7 @@ def bundle(request, network, tmp_path_factory):
 def feeds(request, shared, network):
     """A content image and a style's statistics, as the stylizer takes them."""
     content, style = (
-        to_planes([load_image(shared / "data" / "test" / kind / name).rgb], 8, 16)
+        planes_for([load_image(shared / "data" / "test" / kind / name).rgb], Sizes())
         for kind, name in zip(("content", "style"), request.param, strict=True)
     )
     _, mean, std = part_module("encoder", network)(torch.from_numpy(style))

@@ -14,7 +14,8 @@ from adain_runtime.errors import InputError
 from adain_runtime.files import sha256_file
 from adain_runtime.image import Photo, load_image, resize_shorter
 from adain_runtime.jobs import find_contents
-from adain_runtime.stylizer import to_planes
+from adain_runtime.manifest import Sizes
+from adain_runtime.planes import planes_for
 
 SMALLEST = 64
 """Pixels a side: under this a map has few cells, and its borders weigh more than the picture."""
@@ -68,7 +69,7 @@ class ImageFolder:
         _check_size(path, photo.width, photo.height)
         longest = _LONGEST * min(photo.width, photo.height)
         small = resize_shorter(_middle(photo, longest, 1), size, enlarge=False)
-        return to_planes([_middle(small, max(small.width, small.height), stride).rgb], stride, 2 * stride)
+        return planes_for([_middle(small, max(small.width, small.height), stride).rgb], Sizes(stride, 2 * stride))
 
 
 def open_folder(folder: Path, *, most: int, seed: int, known: Callable[[str], bool] | None = None) -> ImageFolder:

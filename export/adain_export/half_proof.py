@@ -17,7 +17,7 @@ import torch
 from onnx import ModelProto
 
 from adain_export.calibration import layer_names
-from adain_export.check import TOLERANCES, in_torch, part_feeds
+from adain_export.check import in_torch, part_feeds
 from adain_export.half_emulation import Floats, Outcome, emulated, float16_tensors, float_tensors, outcomes, run
 from adain_export.onnx_parts import onnx_parts
 from adain_export.target import Request
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from adain_model.network import Network
 
 SCALES = (1.0, 100.0, 1000.0)
-LEAST = TOLERANCES["fp16"].psnr  # dB, what an fp16 export must reach too
 _SIZE = (1, 64, 72)  # batch, height, width
 
 
@@ -45,7 +44,8 @@ class Proved:
     outcomes: tuple[Outcome, ...]
 
     def __bool__(self) -> bool:
-        return all(outcome.psnr is not None and outcome.psnr >= LEAST for outcome in self.outcomes)
+        least = limits_of("onnx", "fp16").least_psnr  # what an fp16 export must reach too
+        return all(outcome.psnr is not None and outcome.psnr >= least for outcome in self.outcomes)
 
 
 def prove(network: Network, *, naive: bool = False, scales: tuple[float, ...] = SCALES) -> list[Proved]:

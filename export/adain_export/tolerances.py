@@ -103,6 +103,11 @@ class Limits:
         found: Metrics = getattr(self, name)
         return found
 
+    @property
+    def least_psnr(self) -> float:
+        """What every image must reach at least, in dB: the lower of the two parts' limits; -inf where one has none."""
+        return min(-inf if part.psnr is None else part.psnr for part in (self.decoder, self.stylizer))
+
 
 UNLIMITED = Limits(Metrics(), Metrics(), Metrics(), inf)
 """For who waives all limits and wants the numbers alone."""

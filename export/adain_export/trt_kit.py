@@ -103,7 +103,7 @@ def _write_script(path: Path, text: str) -> None:
 
 def _write_golden(path: Path, network: Network, request: Request, profile: Profile) -> None:
     """Small pictures within the profile, not square where it allows that, and what float32 torch makes of them."""
-    from adain_export.check import TOLERANCES, in_torch, part_feeds
+    from adain_export.check import in_torch, part_feeds
     from adain_runtime.trt.golden import save_golden
 
     height = profile.min[0]
@@ -112,4 +112,4 @@ def _write_golden(path: Path, network: Network, request: Request, profile: Profi
     for part in request.parts:
         feeds = part_feeds(part, network, profile.batch[0], height, width)
         cases[part] = feeds, in_torch(part, network, feeds)
-    save_golden(path, cases, TOLERANCES[request.label].psnr)
+    save_golden(path, cases, limits_of("trt", request.label).least_psnr)

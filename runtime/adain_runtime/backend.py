@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -97,6 +97,21 @@ class Session(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@runtime_checkable
+class Releasing(Protocol):
+    """A session that can give memory back. A protocol apart, so that a session needn't."""
+
+    def release(self, part: str) -> None:
+        """Free what a part holds until it is next run."""
+        ...
+
+
+def release(session: Session, part: str) -> None:
+    """Let a session that can free what a part holds, after the last of many runs of it."""
+    if isinstance(session, Releasing):
+        session.release(part)
 
 
 class Backend(Protocol):

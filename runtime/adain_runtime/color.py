@@ -45,14 +45,21 @@ def transfer_luminance(stylized: NDArray[np.uint8], content: NDArray[np.uint8]) 
             f"stylized is {stylized.shape[1]}x{stylized.shape[0]} and content "
             f"{content.shape[1]}x{content.shape[0]}; resize one to the other's size"
         )
+    out = np.empty_like(content, order="C")
+    rows = max(1, _BLOCK // content.shape[1])
+    for top in range(0, len(content), rows):
+        block = slice(top, top + rows)
+        _transfer(stylized[block], content[block], out[block])
+    return out
+
+
+def _transfer(stylized: NDArray[np.uint8], content: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
     step = np.full(content.shape[:2], 500, dtype=np.int32)  # the half that makes // round
     for channel, weight in enumerate(_LUMINANCE):
         step += np.subtract(stylized[..., channel], content[..., channel], dtype=np.int32) * np.int32(weight)
     step //= np.int32(1000)
-    out = np.empty_like(content, order="C")
     for channel in range(3):
         out[..., channel] = np.clip(step + content[..., channel], 0, 255)
-    return out
 
 
 @dataclass(frozen=True, eq=False)

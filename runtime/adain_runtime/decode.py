@@ -177,7 +177,7 @@ def _pixels(image: Image.Image, name: str, max_pixels: int | None, *, managed: b
             image.load()
             upright = _upright(image)
             colour, alpha = _channels(upright)
-        rgb = np.array(_to_srgb(colour, image.info.get("icc_profile") if managed else None))
+        rgb = _rgb(colour, _srgb_transform(colour, image.info.get("icc_profile") if managed else None))
     except InputError as error:
         raise InputError(f"{name} {error}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -246,16 +246,30 @@ def _to_8_bit(values: NDArray[Any]) -> NDArray[np.uint8]:
     return np.rint(scaled).astype(np.uint8)
 
 
+_STRIP = 1 << 21  # pixels
 _PROFILE_MODES = {"RGB": "RGB", "CMYK": "CMYK", "GRAY": "L"}
 
 
-def _to_srgb(colour: Image.Image, icc: object) -> Image.Image:
+def _rgb(colour: Image.Image, transform: ImageCms.ImageCmsTransform | None) -> NDArray[np.uint8]:
+    """The colours as an array, taken over in strips: a conversion of the whole would be a second image in memory."""
+    rgb = np.empty((colour.height, colour.width, 3), np.uint8)
+    rows = max(1, _STRIP // colour.width)
+    for top in range(0, colour.height, rows):
+        bottom = min(colour.height, top + rows)
+        strip = colour if bottom - top == colour.height else colour.crop((0, top, colour.width, bottom))
+        managed = None if transform is None else ImageCms.applyTransform(strip, transform)
+        rgb[top:bottom] = np.asarray(strip.convert("RGB") if managed is None else managed)
+    return rgb
+
+
+def _srgb_transform(colour: Image.Image, icc: object) -> ImageCms.ImageCmsTransform | None:
+    """What converts to sRGB, where there is a profile that fits and changes something."""
     if not isinstance(icc, bytes) or not icc:
-        return colour.convert("RGB")
+        return None
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
         if _PROFILE_MODES.get(profile.profile.xcolor_space.strip()) != colour.mode:
-            return colour.convert("RGB")
+            return None
         transform = ImageCms.buildTransform(
             profile,
             ImageCms.createProfile("sRGB"),
@@ -265,11 +279,10 @@ def _to_srgb(colour: Image.Image, icc: object) -> Image.Image:
             ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )
         if _changes_nothing(transform, colour.mode):
-            return colour.convert("RGB")
-        converted = ImageCms.applyTransform(colour, transform)
+            return None
     except (ImageCms.PyCMSError, OSError):  # broken: documented to be taken as sRGB
-        return colour.convert("RGB")
-    return converted if converted is not None else colour.convert("RGB")
+        return None
+    return transform
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,6 +16,8 @@ from PIL import Image
 from adain_runtime.decode import read_pixels
 from adain_runtime.errors import InputError
 from adain_runtime.files import replacing_file
+
+_BLOCK = 1 << 18  # pixels
 
 ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
 """A file, a PIL image, or an array [H, W], [H, W, 3] or [H, W, 4] of uint8 in sRGB."""
@@ -64,13 +67,13 @@ class _Format:
     lossy: bool = False
 
 
-# Level 3 of zlib writes a photo in under half the time of Pillow's 6, for 9 % more bytes.
+# zlib's run-length strategy (3) writes a stylised photo in two thirds of the time of level 3 and in fewer bytes.
 _JPEG = _Format("JPEG", alpha=False, options={"subsampling": "4:4:4"}, longest_side=65500, lossy=True)
 _TIFF = _Format("TIFF", alpha=True, options={"compression": "tiff_adobe_deflate"})
 _FORMATS = {
     ".jpg": _JPEG,
     ".jpeg": _JPEG,
-    ".png": _Format("PNG", alpha=True, options={"compress_level": 3}),
+    ".png": _Format("PNG", alpha=True, options={"compress_level": 3, "compress_type": 3}),
     ".webp": _Format("WEBP", alpha=True, options={}, longest_side=16383, lossy=True),
     ".tif": _TIFF,
     ".tiff": _TIFF,
@@ -246,7 +249,10 @@ def _cover_hidden(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[n
     weight = int(alpha.sum(dtype=np.int64))
     if weight == 0:
         return rgb
-    totals = [int(np.multiply(rgb[..., c], alpha, dtype=np.uint16).sum(dtype=np.int64)) for c in range(3)]
+    totals = [0, 0, 0]
+    for rows in _row_blocks(rgb):
+        for c in range(3):
+            totals[c] += int(np.multiply(rgb[rows, :, c], alpha[rows], dtype=np.uint16).sum(dtype=np.int64))
     red, green, blue = ((2 * total + weight) // (2 * weight) for total in totals)
     return _over(rgb, alpha, (red, green, blue))
 
@@ -254,11 +260,18 @@ def _cover_hidden(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[n
 def _over(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], background: tuple[int, int, int]) -> NDArray[np.uint8]:
     """Composite over one colour, rounded to the nearest: at most 255 x 255 + 127, which uint16 holds."""
     out = np.empty_like(rgb)
-    for channel, behind in enumerate(background):
-        mixed = np.multiply(rgb[..., channel], alpha, dtype=np.uint16)
-        mixed += np.multiply(255 - alpha, np.uint16(behind), dtype=np.uint16) + np.uint16(127)
-        out[..., channel] = mixed // np.uint16(255)
+    for rows in _row_blocks(rgb):
+        for channel, behind in enumerate(background):
+            mixed = np.multiply(rgb[rows, :, channel], alpha[rows], dtype=np.uint16)
+            mixed += np.multiply(255 - alpha[rows], np.uint16(behind), dtype=np.uint16) + np.uint16(127)
+            out[rows, :, channel] = mixed // np.uint16(255)
     return out
+
+
+def _row_blocks(image: NDArray[np.uint8]) -> Iterator[slice]:
+    """Rows to work on at once: wider numbers than uint8 never fill an image."""
+    rows = max(1, _BLOCK // image.shape[1])
+    return (slice(top, top + rows) for top in range(0, len(image), rows))
 
 
 def _mask_of(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> NDArray[np.float32]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
+from typing import NamedTuple
 
 from adain_runtime.errors import AdainError, InputError
 from adain_runtime.image import (
@@ -28,6 +31,7 @@ READABLE = frozenset(
     }
 )
 DEFAULT_FOLDER = "stylized"
+LARGE = 16_000_000  # pixels from which on photos are decoded, stylised and encoded one after the other
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,18 @@ class Failed:
 
     job: Job
     error: AdainError
+
+
+class _Work(NamedTuple):
+    """A picture on its way."""
+
+    job: Job
+    result: Photo | AdainError
+    seconds: float
+
+    @property
+    def pixels(self) -> int:
+        return 0 if isinstance(self.result, AdainError) else self.result.width * self.result.height
 
 
 def find_contents(content: str) -> tuple[list[Path], bool]:
@@ -147,45 +163,111 @@ def run_jobs(
     max_pixels: int,
     quality: int,
 ) -> Iterator[Done | Failed]:
-    """Make the pictures, ``batch_size`` at a time; each is on disk, whole, when its ``Done`` is given.
+    """Make the pictures, ``batch_size`` at a time; each is on disk, whole, when its ``Done`` is given, in their order.
 
-    A picture that can't be made is given as ``Failed`` and the run goes on.
+    A picture that can't be made is given as ``Failed`` and the run goes on. While some are stylised, in the caller's
+    thread, those before are encoded and those after decoded, each in a thread of their own; a large photo has the
+    memory to itself. Ctrl-C finishes what is being written, gives it, and goes on as ``KeyboardInterrupt``.
     """
-    for start in range(0, len(jobs), batch_size):
-        clock = perf_counter()
-        loaded: list[tuple[Job, Photo]] = []
-        for job in jobs[start : start + batch_size]:
-            try:
-                photo = load_image(job.content, max_pixels=max_pixels)
-                if size is not None:
-                    photo = resize_shorter(photo, size, enlarge=True, max_pixels=max_pixels)
-                loaded.append((job, photo))
-            except AdainError as error:
-                yield Failed(job, error)
-        if not loaded:
-            continue
-        made = _stylize_each(stylize, [photo for _, photo in loaded])
-        each = (perf_counter() - clock) / len(loaded)
-        for (job, _), result in zip(loaded, made, strict=True):
-            if isinstance(result, AdainError):
-                yield Failed(job, result)
-                continue
-            clock = perf_counter()
-            try:
-                _make_folder(job.output.parent)
-                save_image(result, job.output, quality=quality)
-            except AdainError as error:
-                yield Failed(job, error)
-                continue
-            yield Done(job, result.width, result.height, each + perf_counter() - clock, flattens(job.output, result))
+    batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
+    load = partial(_load, size=size, max_pixels=max_pixels)
+    save = partial(_save, quality=quality)
+    if len(batches) == 1:
+        yield from save(_stylized(stylize, load(batches[0])))
+        return
+    yield from _overlapped(batches, load, partial(_stylized, stylize), save)
 
 
-def _stylize_each(stylize: Callable[[list[Photo]], list[Photo]], photos: list[Photo]) -> Sequence[Photo | AdainError]:
-    """The pictures together; one by one where together fails, so that one bad picture costs only itself."""
+def _overlapped(
+    batches: Sequence[Sequence[Job]],
+    load: Callable[[Sequence[Job]], list[_Work]],
+    stylize: Callable[[list[_Work]], list[_Work]],
+    save: Callable[[list[_Work]], list[Done | Failed]],
+) -> Iterator[Done | Failed]:
+    from concurrent.futures import Future, ThreadPoolExecutor  # for one photo, time that nothing is done in
+
+    loader, writer = (ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("decode", "encode"))
+    saving: deque[Future[list[Done | Failed]]] = deque()
     try:
-        return stylize(photos)
+        ahead = loader.submit(load, batches[0])
+        for number in range(1, len(batches) + 1):
+            works = ahead.result()
+            alone = sum(work.pixels for work in works) > LARGE
+            if alone:
+                while saving:
+                    yield from saving.popleft().result()
+            elif number < len(batches):
+                ahead = loader.submit(load, batches[number])
+            saving.append(writer.submit(save, stylize(works)))
+            del works
+            while saving and (alone or len(saving) > 1 or saving[0].done()):
+                yield from saving.popleft().result()
+            if alone and number < len(batches):
+                ahead = loader.submit(load, batches[number])
+        while saving:
+            yield from saving.popleft().result()
+    except KeyboardInterrupt:
+        writer.shutdown(cancel_futures=True)
+        for future in saving:
+            if not future.cancelled():
+                yield from future.result()
+        raise
+    finally:
+        for pool in (loader, writer):
+            pool.shutdown(cancel_futures=True)
+
+
+def _load(jobs: Sequence[Job], *, size: int | None, max_pixels: int) -> list[_Work]:
+    works = []
+    for job in jobs:
+        clock = perf_counter()
+        result: Photo | AdainError
+        try:
+            result = load_image(job.content, max_pixels=max_pixels)
+            if size is not None:
+                result = resize_shorter(result, size, enlarge=True, max_pixels=max_pixels)
+        except AdainError as error:
+            result = error
+        works.append(_Work(job, result, perf_counter() - clock))
+    return works
+
+
+def _stylized(stylize: Callable[[list[Photo]], list[Photo]], works: list[_Work]) -> list[_Work]:
+    """The photos among them stylised together; one by one where together fails, so that a bad one costs only itself."""
+    photos = [work.result for work in works if isinstance(work.result, Photo)]
+    if not photos:
+        return works
+    clock = perf_counter()
+    try:
+        made: list[Photo | AdainError] = list(stylize(photos))
     except AdainError as error:
-        return [error] if len(photos) == 1 else [_stylize_each(stylize, [photo])[0] for photo in photos]
+        if len(photos) > 1:
+            return [done for work in works for done in _stylized(stylize, [work])]
+        made = [error]
+    each = (perf_counter() - clock) / len(photos)
+    results = iter(made)
+    return [
+        _Work(work.job, next(results), work.seconds + each) if isinstance(work.result, Photo) else work
+        for work in works
+    ]
+
+
+def _save(works: list[_Work], *, quality: int) -> list[Done | Failed]:
+    saved: list[Done | Failed] = []
+    for job, result, seconds in works:
+        if isinstance(result, AdainError):
+            saved.append(Failed(job, result))
+            continue
+        clock = perf_counter()
+        try:
+            _make_folder(job.output.parent)
+            save_image(result, job.output, quality=quality)
+        except AdainError as error:
+            saved.append(Failed(job, error))
+            continue
+        whole = seconds + perf_counter() - clock
+        saved.append(Done(job, result.width, result.height, whole, flattens(job.output, result)))
+    return saved
 
 
 def _same(a: Path, b: Path) -> bool:

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adain_runtime.errors import InputError
+from adain_runtime.moments import Moments
 from adain_runtime.style import Style
 
 Floats = NDArray[np.float32]
-_NO_REGION = 1e-12  # cells; far below any mask that changes a pixel
+_STRIP = 32  # rows of cells worked on at once
 
 
 def region_masks(masks: Sequence[Floats], styles: int, height: int, width: int) -> Floats:
@@ -29,18 +30,27 @@ def region_masks(masks: Sequence[Floats], styles: int, height: int, width: int) 
     Raises:
         InputError: as many masks as fit neither rule, or a mask of another shape or range.
     """
-    check_mask_count(len(masks), styles)
-    for number, mask in enumerate(masks, 1):
-        if mask.shape != (height, width):
-            raise InputError(f"mask {number}: wants the content's shape {(height, width)}, found {mask.shape}")
-        if not (np.isfinite(mask).all() and mask.min() >= 0 and mask.max() <= 1):
-            raise InputError(f"mask {number}: wants values from 0 to 1")
+    check_masks(masks, styles, height, width)
     stack = np.stack(masks).astype(np.float32, copy=False)
     total = stack.sum(0)
     stack = stack / np.maximum(total, 1)
     if len(masks) < styles:
         stack = np.concatenate([stack, np.maximum(1 - total, 0)[None]])
     return stack
+
+
+def check_masks(masks: Sequence[Floats], styles: int, height: int, width: int) -> None:
+    """Refuse masks that don't fit a picture.
+
+    Raises:
+        InputError: as many masks as fit neither rule, or a mask of another shape or range.
+    """
+    check_mask_count(len(masks), styles)
+    for number, mask in enumerate(masks, 1):
+        if mask.shape != (height, width):
+            raise InputError(f"mask {number}: wants the content's shape {(height, width)}, found {mask.shape}")
+        if not (np.isfinite(mask.min()) and mask.min() >= 0 and mask.max() <= 1):  # a NaN is the smallest
+            raise InputError(f"mask {number}: wants values from 0 to 1")
 
 
 def check_mask_count(masks: int, styles: int) -> None:
@@ -62,46 +72,107 @@ def cell_masks(masks: Floats, stride: int) -> Floats:
     return cells
 
 
-def region_maps(
-    features: Floats, masks: Floats, styles: Sequence[Style], alpha: float, *, correction: int, eps: float
-) -> tuple[Floats, Floats]:
-    """Scale and shift of the affine map that AdaIN is, varying over the picture.
+def cells_of_regions(masks: Sequence[Floats], styles: int, stride: int, *, padded: tuple[int, int]) -> Floats:
+    """``region_masks`` over feature cells, without the masks of all regions in memory at once.
+
+    Args:
+        masks: see ``region_masks``.
+        styles: how many styles there are.
+        stride: pixels of a cell.
+        padded: height and width of the padded picture; the masks' edges are repeated into the padding.
+
+    Returns:
+        [K,h,w] float32.
+    """
+    height, width = masks[0].shape
+    cells = np.empty((styles, padded[0] // stride, padded[1] // stride), np.float32)
+    for top in range(0, padded[0], _STRIP * stride):
+        bottom = min(padded[0], top + _STRIP * stride)
+        rows = slice(min(top, height - 1), min(bottom, height))
+        strip = region_masks([mask[rows] for mask in masks], styles, rows.stop - rows.start, width)
+        below = bottom - top - strip.shape[1]
+        strip = np.pad(strip, ((0, 0), (0, below), (0, padded[1] - width)), mode="edge")
+        cells[:, top // stride : bottom // stride] = cell_masks(strip, stride)
+    return cells
+
+
+class Regions:
+    """AdaIN over a picture in pieces, each style in its region.
 
     In region k, with content statistics mu_k, sigma_k weighted by the mask (Huang & Belongie 2017, section 7.3; the
     variance divides by ``max(n_k - correction, n_k / 2)`` for ``n_k`` cells, so that the smallest region has one):
     ``scale_k = (alpha * sigma_style + (1 - alpha) * sigma_k) / sigma_k`` and
     ``shift_k = alpha * mu_style + (1 - alpha) * mu_k - scale_k * mu_k``; where masks are soft the maps are blended,
     and what no mask covers has scale 1 and shift 0.
+    """
 
-    Args:
-        features: [C,h,w] float32.
-        masks: [K,h,w] float32, summing to at most 1 over K.
-        styles: K styles of C channels.
-        alpha: content-style trade-off.
-        correction: 1 for the unbiased variance, 0 for the biased one.
-        eps: added to the variance.
+    def __init__(self, masks: Floats, styles: Sequence[Style], alpha: float, *, correction: int, eps: float) -> None:
+        """Begin.
+
+        Args:
+            masks: [K,h,w] float32, summing to at most 1 over K.
+            styles: K styles of C channels.
+            alpha: content-style trade-off.
+            correction: 1 for the unbiased variance, 0 for the biased one.
+            eps: added to the variance.
+        """
+        self._masks, self._styles, self._alpha = masks, styles, alpha
+        self._correction, self._eps = correction, eps
+        self._moments = [Moments.nothing(style.channels) for style in styles]
+
+    def observe(self, features: NDArray[np.floating], rows: slice, columns: slice) -> None:
+        """Take in a piece of the features, [C,h,w], and where it lies in the map."""
+        for number, mask in enumerate(self._masks[:, rows, columns]):
+            self._moments[number] = self._moments[number].merged(Moments.of(features, mask))
+
+    def maps(self, rows: slice, columns: slice) -> tuple[Floats, Floats]:
+        """Scale and shift for a window, [1,C,h,w] float32 each."""
+        masks = self._masks[:, rows, columns]
+        shape = (self._styles[0].channels, *masks.shape[1:])
+        scale = np.broadcast_to(1 - masks.sum(0), shape).copy()
+        shift = np.zeros(shape, np.float32)
+        for mask, style, moments in zip(masks, self._styles, self._moments, strict=True):
+            region_scale, region_shift = affine(moments, style, self._alpha, correction=self._correction, eps=self._eps)
+            scale += mask * region_scale[:, None, None]
+            shift += mask * region_shift[:, None, None]
+        return scale[None], shift[None]
+
+
+class OneStyle:
+    """AdaIN over a picture in pieces, one style everywhere."""
+
+    def __init__(self, style: Style, alpha: float, *, correction: int, eps: float) -> None:
+        self._style, self._alpha, self._correction, self._eps = style, alpha, correction, eps
+        self._moments = Moments.nothing(style.channels)
+
+    def observe(self, features: NDArray[np.floating], rows: slice, columns: slice) -> None:  # noqa: ARG002 alike everywhere
+        """Take in a piece of the features, [C,h,w]."""
+        self._moments = self._moments.merged(Moments.of(features))
+
+    def maps(self, rows: slice, columns: slice) -> tuple[Floats, Floats]:  # noqa: ARG002
+        """Scale and shift, [1,C,1,1] float32 each, for any window."""
+        maps = affine(self._moments, self._style, self._alpha, correction=self._correction, eps=self._eps)
+        scale, shift = (values[None, :, None, None] for values in maps)
+        return scale, shift
+
+
+def affine(moments: Moments, style: Style, alpha: float, *, correction: int, eps: float) -> tuple[Floats, Floats]:
+    """The affine map that AdaIN is, scale and shift [C], from the content's moments; 1 and 0 exactly at alpha 0."""
+    mean, std = moments.mean, moments.std(correction=correction, eps=eps)
+    scale = 1 - alpha + alpha * style.std / std
+    shift = alpha * style.mean + (1 - alpha) * mean - scale * mean
+    return scale.astype(np.float32), shift.astype(np.float32)
+
+
+def region_maps(
+    features: Floats, masks: Floats, styles: Sequence[Style], alpha: float, *, correction: int, eps: float
+) -> tuple[Floats, Floats]:
+    """Scale and shift for features [C,h,w] that are there as a whole; see ``Regions``.
 
     Returns:
         scale and shift, [1,C,h,w] float32 each.
     """
-    rest = 1 - masks.sum(0)
-    scale = np.broadcast_to(rest, features.shape).copy()
-    shift = np.zeros_like(features)
-    for mask, style in zip(masks, styles, strict=True):
-        mean, std = _statistics(features, mask, correction, eps)
-        region_scale = 1 - alpha + alpha * style.std / std
-        region_shift = alpha * style.mean + (1 - alpha) * mean - region_scale * mean
-        scale += mask * region_scale[:, None, None].astype(np.float32)
-        shift += mask * region_shift[:, None, None].astype(np.float32)
-    return scale[None], shift[None]
-
-
-def _statistics(
-    features: Floats, mask: Floats, correction: int, eps: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    weights = mask.astype(np.float64)
-    count = max(float(weights.sum()), _NO_REGION)
-    mean = np.einsum("chw,hw->c", features, weights) / count
-    centred = features - mean[:, None, None]
-    squares = np.einsum("chw,chw,hw->c", centred, centred, weights, optimize=True)
-    return mean, np.sqrt(squares / max(count - correction, count / 2) + eps)
+    regions = Regions(masks, styles, alpha, correction=correction, eps=eps)
+    everywhere = slice(None), slice(None)
+    regions.observe(features, *everywhere)
+    return regions.maps(*everywhere)

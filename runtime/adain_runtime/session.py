@@ -80,6 +80,9 @@ class BaseSession(ABC):
     def _run(self, part: str, feeds: dict[str, Array]) -> dict[str, Array]:
         """Run a part on feeds that have been checked."""
 
+    def release(self, part: str) -> None:  # noqa: B027 a backend that holds nothing for a part has nothing to do
+        """Free what a part holds until it is next run."""
+
     def close(self) -> None:
         """Free what the session holds. Closing twice is fine."""
         self._closed = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
@@ -12,17 +12,20 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeVar, cast, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from adain_runtime.backend import Session, open_bundle
 from adain_runtime.color import match_color, transfer_luminance
 from adain_runtime.errors import InputError
 from adain_runtime.image import ImageLike, Photo, load_image, load_mask, resize_shorter, to_pil
-from adain_runtime.manifest import Sizes
-from adain_runtime.regions import Floats, cell_masks, check_mask_count, region_maps, region_masks
-from adain_runtime.sizes import largest_shorter_side, padded_side, padded_size
+from adain_runtime.moments import Moments
+from adain_runtime.planes import Floats, Pixels, planes_for, to_pixels
+from adain_runtime.regions import OneStyle, Regions, cells_of_regions, check_mask_count, check_masks, region_masks
+from adain_runtime.sizes import largest_shorter_side
 from adain_runtime.spec import NetworkSpec
 from adain_runtime.style import SUFFIX, Style, check_encoder, mix, shares_of
+from adain_runtime.style_cache import StyleCache, default_folder, warn
+from adain_runtime.tiled import Progress, TiledPicture
+from adain_runtime.tiling import Tiling, check_tiling, choose_side, pictures_at_once
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,15 +36,21 @@ MAX_PIXELS = 100_000_000
 STYLE_SIZE = 512
 EMBEDDED_MODEL = "lite"
 
-_Pixels = NDArray[np.uint8]
 _S = TypeVar("_S", bound="Stylizer")
 
 
 class Stylizer:
     """Stylises pictures of any size with an open bundle. A context manager; it closes the session that it is given."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, cache: StyleCache | None = None) -> None:
+        """Take over a session.
+
+        Args:
+            session: an open bundle.
+            cache: where styles made from image files are kept; None keeps none.
+        """
         self.session = session
+        self._cache = cache or StyleCache(None, warn)
 
     @classmethod
     def open(
@@ -53,23 +62,36 @@ class Stylizer:
         provider: str | None = None,
         allow_fallback: bool = False,
         rebuild: bool = False,
+        cache: bool = True,
+        tell: Callable[[str], None] = warn,
     ) -> _S:
         """Open an embedded model by name, or a bundle folder.
+
+        Args:
+            model: an embedded model's name, or a bundle's folder.
+            backend: what runs it.
+            threads: see ``Options``, as the next two.
+            provider: the device.
+            allow_fallback: accept another device.
+            rebuild: build an engine anew where it is not of this machine, on backends that can.
+            cache: keep the statistics of styles that are files in the platform's cache folder (``ADAIN_CACHE`` names
+                another, or says ``off``).
+            tell: takes a line about what went wrong and stopped nothing, such as a cache that can't be written; by
+                default a ``RuntimeWarning``.
 
         Raises:
             InputError: no such model or backend.
             UnavailableError: the backend or provider doesn't work here.
         """
-        return cls(
-            open_bundle(
-                model,
-                backend=backend,
-                threads=threads,
-                provider=provider,
-                allow_fallback=allow_fallback,
-                rebuild=rebuild,
-            )
+        session = open_bundle(
+            model,
+            backend=backend,
+            threads=threads,
+            provider=provider,
+            allow_fallback=allow_fallback,
+            rebuild=rebuild,
         )
+        return cls(session, StyleCache(default_folder() if cache else None, tell))
 
     @property
     def spec(self) -> NetworkSpec:
@@ -118,12 +140,25 @@ class Stylizer:
                     "saved style has none; give the image, or use luminance"
                 )
             return source
+        key = None
+        if preserve_color != "match" and isinstance(source, (str, os.PathLike)):
+            key = self._cache.key(Path(source), *self._facts(), size, max_pixels)
+            if (kept := self._cache.load(key, self.session.bundle.manifest.encoder_id, name)) is not None:
+                return kept
         photo = load_image(source, max_pixels=max_pixels)
         if size is not None:
             photo = resize_shorter(photo, size, enlarge=False)
         if preserve_color == "match":
             return photo
-        return self._encode(photo, name)
+        style = self._encode(photo, name)
+        self._cache.keep(key, style)
+        return style
+
+    def _facts(self) -> tuple[object, ...]:
+        """What a style's last digits depend on beside the image: the encoder, its precision and what runs it."""
+        manifest = self.session.bundle.manifest
+        encoder = sorted(entry.sha256 for entry in manifest.files.values())
+        return (manifest.encoder_id, manifest.target, manifest.precision, self.session.device, *encoder)
 
     def __call__(
         self,
@@ -137,6 +172,8 @@ class Stylizer:
         size: int | None = None,
         style_size: int | None = STYLE_SIZE,
         max_pixels: int | None = MAX_PIXELS,
+        tile: Tiling = "auto",
+        progress: Progress | None = None,
     ) -> Image:
         """Stylise one image.
 
@@ -152,6 +189,9 @@ class Stylizer:
             size: resize the content until its shorter side is this many pixels; None keeps its size.
             style_size: see ``style``.
             max_pixels: the largest image to open.
+            tile: ``auto`` computes a picture in tiles where it would take too much memory as a whole, ``off`` never
+                does, a number is the side of the largest tile in pixels. The picture is the same: docs/large-images.md.
+            progress: told after each tile how many are done, and of how many; not called for a picture without tiles.
 
         Returns:
             A PIL image of the content's size, RGB, or RGBA where the content has transparency.
@@ -176,6 +216,8 @@ class Stylizer:
                 alpha=alpha,
                 masks=[load_mask(mask, size=(height, width), max_pixels=max_pixels) for mask in masks],
                 preserve_color=preserve_color,
+                tile=tile,
+                progress=progress,
             )[0]
         )
 
@@ -189,22 +231,27 @@ class Stylizer:
         masks: Sequence[Floats] = (),
         preserve_color: PreserveColor = "none",
         batch_size: int = 1,
+        tile: Tiling = "auto",
+        progress: Progress | None = None,
     ) -> list[Photo]:
         """Stylise decoded photos alike; those of one size run together, up to ``batch_size`` at a time.
 
         ``styles`` come from ``prepare``. The other arguments are those of a call on one image; masks are [H,W]
         float32 in [0, 1], and every photo must be of their size.
         """
-        self.check(len(styles), weights, alpha, preserve_color, batch_size, masks=len(masks))
+        self.check(len(styles), weights, alpha, preserve_color, batch_size, masks=len(masks), tile=tile)
         if preserve_color == "match":
             per_photo = [[self._matched(style, photo) for style in styles] for photo in photos]
         else:
             shared = [style if isinstance(style, Style) else self._encode(style) for style in styles]
             per_photo = [shared] * len(photos)
         results: list[Photo | None] = [None] * len(photos)
-        for group in _groups(photos, 1 if masks else min(batch_size, self._largest_batch)):
+        for group, side in self._groups(photos, 1 if masks else batch_size, tile):
+            alone = group[0]
             if masks:
-                pixels = [self._regions(photos[i].rgb, per_photo[i], masks, alpha) for i in group]
+                pixels = [self._regions(photos[alone].rgb, per_photo[alone], masks, alpha, side, progress)]
+            elif side is not None:
+                pixels = [self._tiled(photos[alone].rgb, mix(per_photo[alone], weights), alpha, side, progress)]
             else:
                 mixed = [mix(per_photo[i], weights) for i in group]
                 pixels = self._whole([photos[i].rgb for i in group], mixed, alpha)
@@ -212,6 +259,21 @@ class Stylizer:
                 kept = transfer_luminance(rgb, photos[i].rgb) if preserve_color == "luminance" else rgb
                 results[i] = replace(photos[i], rgb=kept)
         return [photo for photo in results if photo is not None]
+
+    def _groups(self, photos: Sequence[Photo], batch_size: int, tile: Tiling) -> Iterator[tuple[list[int], int | None]]:
+        """Indices of photos of one size that run together, at most ``batch_size``, or one alone and its tile's side."""
+        manifest = self.session.bundle.manifest
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for i, photo in enumerate(photos):
+            by_size.setdefault((photo.height, photo.width), []).append(i)
+        for size, indices in by_size.items():
+            together = min(batch_size, len(indices), self._largest_batch)
+            if tile == "auto":
+                together = min(together, pictures_at_once(manifest, *size))
+            side = choose_side(manifest, *size, tile, together=together)
+            step = together if side is None else 1
+            for start in range(0, len(indices), step):
+                yield indices[start : start + step], side
 
     def check(
         self,
@@ -222,6 +284,7 @@ class Stylizer:
         batch_size: int = 1,
         *,
         masks: int = 0,
+        tile: Tiling = "auto",
     ) -> None:
         """Refuse settings that don't fit this model or each other, before any work is done.
 
@@ -241,6 +304,7 @@ class Stylizer:
             check_mask_count(masks, styles)
         if batch_size < 1:
             raise InputError(f"batch size must be at least 1, found {batch_size}")
+        check_tiling(self.session.bundle.manifest, tile)
 
     @property
     def _largest_batch(self) -> int:
@@ -255,42 +319,67 @@ class Stylizer:
 
     def _encode(self, photo: Photo, name: str = "") -> Style:
         manifest = self.session.bundle.manifest
-        fitting = largest_shorter_side(photo.height, photo.width, manifest.sizes)
-        small = resize_shorter(photo, min(fitting, photo.height, photo.width), enlarge=False)
-        planes = planes_for([small.rgb], manifest.sizes)
+        if manifest.sizes.exact:
+            fitting = largest_shorter_side(photo.height, photo.width, manifest.sizes)
+            photo = resize_shorter(photo, min(fitting, photo.height, photo.width), enlarge=False)
+        side = choose_side(manifest, photo.height, photo.width, "auto")
+        if side is not None:
+            moments = Moments.nothing(self.spec.channels)
+            for _, features in TiledPicture(self.session, photo.rgb, side).encode():
+                moments = moments.merged(Moments.of(features))
+            spread = moments.std(correction=self.spec.correction, eps=self.spec.eps)
+            return Style(moments.mean.astype(np.float32), spread.astype(np.float32), manifest.encoder_id, name)
+        planes = planes_for([photo.rgb], manifest.sizes)
         out = self.session.run("encoder", {"image": planes})
         mean, std = (out[key].astype(np.float32).reshape(-1) for key in ("mean", "std"))
         return Style(mean, std, manifest.encoder_id, name)
 
-    def _whole(self, images: list[_Pixels], styles: list[Style], alpha: float) -> list[_Pixels]:
+    def _whole(self, images: list[Pixels], styles: list[Style], alpha: float) -> list[Pixels]:
         feeds = {
             "image": planes_for(images, self.session.bundle.manifest.sizes),
             "mean": np.stack([style.mean for style in styles])[:, :, None, None],
             "std": np.stack([style.std for style in styles])[:, :, None, None],
             "alpha": np.full((len(images), 1, 1, 1), alpha, np.float32),
         }
-        return _pixels(self.session.run("stylizer", feeds)["image"], *images[0].shape[:2])
+        made = [np.empty_like(image, order="C") for image in images]
+        for planes, pixels in zip(self.session.run("stylizer", feeds)["image"], made, strict=True):
+            to_pixels(planes, pixels)
+        return made
 
-    def _regions(self, image: _Pixels, styles: list[Style], masks: Sequence[Floats], alpha: float) -> _Pixels:
+    def _tiled(self, image: Pixels, style: Style, alpha: float, side: int, progress: Progress | None) -> Pixels:
+        restyle = OneStyle(style, alpha, correction=self.spec.correction, eps=self.spec.eps)
+        made = np.empty_like(image, order="C")
+        for rows, columns, planes in TiledPicture(self.session, image, side).stylize(restyle, progress=progress):
+            to_pixels(planes, made[rows, columns])
+        return made
+
+    def _regions(
+        self,
+        image: Pixels,
+        styles: list[Style],
+        masks: Sequence[Floats],
+        alpha: float,
+        side: int | None,
+        progress: Progress | None,
+    ) -> Pixels:
         height, width = image.shape[:2]
-        regions = region_masks(masks, len(styles), height, width)
-        planes = planes_for([image], self.session.bundle.manifest.sizes)
-        features = self.session.run("encoder", {"image": planes})["features"]
-        below, right = planes.shape[2] - height, planes.shape[3] - width
-        padded = np.pad(regions, ((0, 0), (0, below), (0, right)), mode="edge")
-        scale, shift = region_maps(
-            features[0].astype(np.float32),
-            cell_masks(padded, self.spec.stride),
+        check_masks(masks, len(styles), height, width)
+        picture = TiledPicture(self.session, image, side)
+        restyle = Regions(
+            cells_of_regions(masks, len(styles), self.spec.stride, padded=picture.padded),
             styles,
             alpha,
             correction=self.spec.correction,
             eps=self.spec.eps,
         )
-        decoded = self.session.run("decoder", {"features": features, "scale": scale, "shift": shift})["image"]
-        stylized = _pixels(decoded, height, width)[0]
-        covered = regions.sum(0)[..., None]
-        blended: _Pixels = np.rint(covered * stylized + (1 - covered) * image).astype(np.uint8)
-        return blended
+        made = np.empty_like(image, order="C")
+        for rows, columns, planes in picture.stylize(restyle, progress=progress):
+            stylized, photo = made[rows, columns], image[rows, columns]
+            to_pixels(planes, stylized)
+            there = [mask[rows, columns] for mask in masks]
+            covered = region_masks(there, len(styles), *photo.shape[:2]).sum(0)[..., None]
+            stylized[...] = np.rint(covered * stylized + (1 - covered) * photo)
+        return made
 
     def close(self) -> None:
         """Close the session."""
@@ -303,66 +392,6 @@ class Stylizer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def pad_to_fit(image: _Pixels, multiple: int, minimum: int) -> _Pixels:
-    """[H,W,3] padded below and to the right to multiples of ``multiple``, at least ``minimum``.
-
-    Reflected, or the edge repeated where a side has too little to reflect.
-    """
-    for axis in (0, 1):
-        length = image.shape[axis]
-        missing = padded_side(length, multiple, minimum) - length
-        if missing:
-            widths = [(0, missing if a == axis else 0) for a in range(3)]
-            image = np.pad(image, widths, mode="reflect" if missing < length else "edge")
-    return image
-
-
-def planes_for(images: list[_Pixels], sizes: Sizes) -> Floats:
-    """Images of one size as [N,3,H,W] float32 in [0, 1], padded to what a bundle takes.
-
-    To an exact size the picture is reflected as often as it takes: statistics then see the picture, not its edge.
-
-    Raises:
-        InputError: they are larger than the bundle takes.
-    """
-    height, width = images[0].shape[:2]
-    wanted = padded_size(height, width, sizes)
-    if not sizes.exact:
-        return to_planes(images, sizes.multiple, sizes.minimum)
-    missing = ((0, wanted[0] - height), (0, wanted[1] - width), (0, 0))
-    mode: Literal["reflect", "edge"] = "reflect" if min(height, width) > 1 else "edge"
-    return _stacked([np.pad(image, missing, mode=mode) for image in images])
-
-
-def to_planes(images: list[_Pixels], multiple: int, minimum: int) -> Floats:
-    """Images of one size as [N,3,H,W] float32 in [0, 1], padded."""
-    return _stacked([pad_to_fit(image, multiple, minimum) for image in images])
-
-
-def _stacked(images: list[_Pixels]) -> Floats:
-    padded = [image.transpose(2, 0, 1) for image in images]
-    planes = np.empty((len(padded), *padded[0].shape), np.float32)
-    for i, image in enumerate(padded):
-        np.divide(image, np.float32(255), out=planes[i])
-    return planes
-
-
-def _pixels(planes: NDArray[np.floating], height: int, width: int) -> list[_Pixels]:
-    """[N,3,H',W'] in [0, 1] as N images [height,width,3] uint8."""
-    cropped = planes[:, :, :height, :width].astype(np.float32, copy=False).clip(0, 1)
-    return list(np.ascontiguousarray(np.rint(cropped * np.float32(255)).astype(np.uint8).transpose(0, 2, 3, 1)))
-
-
-def _groups(photos: Sequence[Photo], batch_size: int) -> Iterator[list[int]]:
-    """Indices of photos of one size, in runs of at most ``batch_size``."""
-    by_size: dict[tuple[int, ...], list[int]] = {}
-    for i, photo in enumerate(photos):
-        by_size.setdefault(photo.rgb.shape, []).append(i)
-    for indices in by_size.values():
-        for start in range(0, len(indices), batch_size):
-            yield indices[start : start + batch_size]
 
 
 def _as_list(styles: StyleLike | Sequence[StyleLike]) -> list[StyleLike]:

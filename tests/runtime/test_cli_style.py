@@ -176,3 +176,13 @@ def test_a_painting_whose_name_is_no_text_still_makes_a_style(here, python):
 def test_the_entry_point_is_the_main_that_is_tested_here():
     (entry,) = entry_points(group="console_scripts", name="adain-style")
     assert entry.load() is command.main
+
+
+def test_a_quoted_glob_is_the_paintings_that_match(here, adain_style, picture, write_image):
+    for name in ("m1.png", "m2.png"):
+        write_image(here / "monet" / name, picture(32, 40, seed=ord(name[1])))
+    assert adain_style("make", "monet/*.png", "-o", "glob.adainstyle").code == 0
+    assert adain_style("make", "monet/m1.png", "monet/m2.png", "-o", "both.adainstyle").code == 0
+    assert Style.load("glob.adainstyle") == Style.load("both.adainstyle")
+    assert "no image matches" in adain_style("make", "monet/*.jpg", "-o", "none.adainstyle").one_line()
+    assert "name it with -o" in adain_style("make", "monet/*.png").one_line()

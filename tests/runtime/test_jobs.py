@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from adain_runtime import jobs as adain_jobs
 from adain_runtime.errors import InputError, QualityError
 from adain_runtime.image import Photo
 from adain_runtime.jobs import Done, Failed, Job, default_name, find_contents, plan, run_jobs
@@ -288,3 +290,82 @@ def test_transparency_that_the_format_loses_is_told():
     Image.fromarray(rgba).save("clear.png")
     jobs = [Job(Path("clear.png"), Path(name)) for name in ("out.png", "out.jpg")]
     assert [result.flattened for result in run_jobs(jobs, inverted, **SETTINGS)] == [False, True]
+
+
+class TestOverlap:
+    """Decoding and encoding beside the network."""
+
+    def run(self, jobs, stylize=lambda photos: photos, **changes):
+        return list(run_jobs(jobs, stylize, **(SETTINGS | changes)))
+
+    def test_results_come_in_order_with_the_bad_ones_in_their_places(self):
+        jobs = photos_in("in", *(f"{number:02}.png" for number in range(12)))
+        for number in (3, 4, 11):
+            jobs[number].content.write_text("no picture")
+        for batch_size in (1, 5):
+            results = self.run(jobs, batch_size=batch_size)
+            assert [result.job for result in results] == jobs
+            assert [n for n, result in enumerate(results) if isinstance(result, Failed)] == [3, 4, 11]
+
+    def test_the_next_is_decoded_and_the_last_encoded_while_one_is_stylised(self, monkeypatch):
+        jobs = photos_in("in", "a.png", "b.png", "c.png")
+        decoded = {job.content.name: threading.Event() for job in jobs}
+        load = adain_jobs.load_image
+
+        def load_and_tell(path, **options):
+            photo = load(path, **options)
+            decoded[path.name].set()
+            return photo
+
+        monkeypatch.setattr(adain_jobs, "load_image", load_and_tell)
+        names = iter(["b.png", "c.png"])
+
+        def stylize(photos):
+            waited_for = next(names, None)
+            assert waited_for is None or decoded[waited_for].wait(60)  # it is decoded while this one is at work
+            return photos
+
+        assert all(isinstance(result, Done) for result in self.run(jobs, stylize))
+
+    def test_a_large_photo_has_the_memory_to_itself(self, monkeypatch):
+        monkeypatch.setattr(adain_jobs, "LARGE", 10)
+        jobs = photos_in("in", "a.png", "b.png", "c.png")
+        events = []
+
+        def telling(name, work):
+            return lambda *arguments, **options: events.append(name) or work(*arguments, **options)
+
+        for name in ("load_image", "save_image"):
+            monkeypatch.setattr(adain_jobs, name, telling(name, getattr(adain_jobs, name)))
+        self.run(jobs, lambda photos: events.append("stylize") or photos)
+        assert events == ["load_image", "stylize", "save_image"] * 3
+
+    def test_an_interrupt_gives_what_was_written_and_writes_no_more(self):
+        jobs = photos_in("in", *(f"{number}.png" for number in range(6)))
+        count = iter(range(6))
+
+        def stylize(photos):
+            if next(count) == 3:
+                raise KeyboardInterrupt
+            return photos
+
+        given = []
+        results = run_jobs(jobs, stylize, **SETTINGS)
+        with pytest.raises(KeyboardInterrupt):
+            given += (result.job.output for result in results)
+        assert given == [job.output for job in jobs if job.output.exists()]
+        assert given == [job.output for job in jobs[: len(given)]]
+        assert len(given) >= 1
+        assert not any(thread.name.startswith(("decode", "encode")) for thread in threading.enumerate())
+
+    def test_a_bug_in_a_thread_is_not_swallowed(self, monkeypatch):
+        jobs = photos_in("in", "a.png", "b.png", "c.png")
+        monkeypatch.setattr(adain_jobs, "save_image", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            self.run(jobs)
+
+    def test_what_is_left_unfinished_by_the_caller_leaves_no_thread(self):
+        results = run_jobs(photos_in("in", "a.png", "b.png", "c.png"), lambda photos: photos, **SETTINGS)
+        next(results)
+        results.close()
+        assert not any(thread.name.startswith(("decode", "encode")) for thread in threading.enumerate())

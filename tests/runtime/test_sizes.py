@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from adain_runtime.errors import InputError
 from adain_runtime.image import Photo, resize_shorter
 from adain_runtime.manifest import Sizes
+from adain_runtime.planes import planes_for
 from adain_runtime.sizes import check_size, largest_shorter_side, padded_size, spell_sizes
-from adain_runtime.stylizer import planes_for
 
 TWO = Sizes(exact=((256, 256), (512, 384)))
 RANGE = Sizes(minimum=64, maximum=512)

@@ -13,8 +13,10 @@ import adain_runtime as adain
 from adain_runtime.color import match_color, transfer_luminance
 from adain_runtime.errors import InputError
 from adain_runtime.image import Photo
+from adain_runtime.manifest import Sizes
+from adain_runtime.planes import pad_to_fit
 from adain_runtime.style import Style, mix
-from adain_runtime.stylizer import Stylizer, pad_to_fit
+from adain_runtime.stylizer import Stylizer
 
 sides = st.integers(1, 70)
 
@@ -61,7 +63,7 @@ def test_the_network_takes_any_size_too(stylizer, wave, noise, size):
 
 @given(arrays(np.uint8, st.tuples(sides, sides, st.just(3))), st.sampled_from([1, 8, 16]), st.integers(1, 40))
 def test_padding_keeps_the_picture_in_the_corner_and_fits_the_graph(image, multiple, minimum):
-    padded = pad_to_fit(image, multiple, minimum)
+    padded = pad_to_fit(image, Sizes(multiple, minimum))
     height, width = image.shape[:2]
     for side, length in zip(padded.shape[:2], (height, width), strict=True):
         assert side % multiple == 0
@@ -72,10 +74,10 @@ def test_padding_keeps_the_picture_in_the_corner_and_fits_the_graph(image, multi
 def test_padding_reflects_and_repeats_the_edge_where_there_is_too_little_to_reflect():
     row = np.arange(1, 8, dtype=np.uint8)
     image = np.broadcast_to(row[None, :, None], (1, 7, 3))
-    padded = pad_to_fit(np.ascontiguousarray(image), 8, 8)
+    padded = pad_to_fit(np.ascontiguousarray(image), Sizes(8, 8))
     assert padded[0, :, 0].tolist() == [1, 2, 3, 4, 5, 6, 7, 6]
     assert (padded == padded[0]).all()
-    assert pad_to_fit(np.ascontiguousarray(image), 16, 16)[0, :, 0].tolist() == [*range(1, 8), *[7] * 9]
+    assert pad_to_fit(np.ascontiguousarray(image), Sizes(16, 16))[0, :, 0].tolist() == [*range(1, 8), *[7] * 9]
 
 
 def test_the_same_call_gives_the_same_picture(stylizer, wave, photo):

@@ -50,6 +50,12 @@ def _show_version(value: bool) -> None:
         raise typer.Exit
 
 
+class Stopped(AdainError):  # noqa: N818 nothing went wrong
+    """Ctrl-C, with what there is to say about it."""
+
+    exit_code = INTERRUPTED
+
+
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.", callback=_set_verbose)]
 Version = Annotated[
     bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)

@@ -13,10 +13,12 @@ import typer
 from adain_runtime.backend import backend_names, get_backend
 from adain_runtime.bundle import embedded_bundles
 from adain_runtime.cli import console
+from adain_runtime.cli.bars import Bars
 from adain_runtime.errors import InputError
 from adain_runtime.image import Photo, load_mask
 from adain_runtime.jobs import Done, Failed, find_contents, plan, run_jobs
 from adain_runtime.stylizer import EMBEDDED_MODEL, MAX_PIXELS, STYLE_SIZE, PreserveColor, Stylizer
+from adain_runtime.tiling import parse_tiling
 
 EXAMPLES = console.examples(
     ("adain-run photo.jpg wave.jpg", "writes photo-wave.jpg"),
@@ -104,8 +106,16 @@ def run(
         typer.Option(min=1, help="Larger styles are resized to this shorter side; sets the stroke scale."),
     ] = STYLE_SIZE,
     max_pixels: Annotated[int, typer.Option(min=1, help="Refuse larger images.")] = MAX_PIXELS,
+    tile: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|off|N",
+            help="Compute large photos in tiles of at most N pixels a side: the same picture in bounded memory.",
+        ),
+    ] = "auto",
     batch: Annotated[int, typer.Option(min=1, help="Photos of one size run together.")] = 1,
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP files.")] = 95,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Encode styles anew, and keep none on disk.")] = False,
     list_backends: Annotated[
         bool, typer.Option("--list-backends", help="Show what can run here, and why not, and exit.")
     ] = False,
@@ -121,16 +131,23 @@ def run(
         raise typer.BadParameter("give a CONTENT and at least one STYLE")
     if "" in (content, model, output, *styles, *(mask or ())):
         raise InputError("an argument is empty, such as an unset shell variable; name a file or a folder")
-    shares = parse_weights(weights)
+    shares, tiling = parse_weights(weights), parse_tiling(tile)
     masks = mask or []
     contents, many = find_contents(content)
     keep = [Path(name) for name in (*styles, *masks)]
     jobs = plan(contents, many=many, label=_label(styles), output=output, keep=keep)
-    clock = perf_counter()
+    bars, clock = Bars(len(jobs)), perf_counter()
     with Stylizer.open(
-        model, backend=backend, threads=threads, provider=provider, allow_fallback=allow_fallback, rebuild=rebuild
+        model,
+        backend=backend,
+        threads=threads,
+        provider=provider,
+        allow_fallback=allow_fallback,
+        rebuild=rebuild,
+        cache=not no_cache,
+        tell=lambda line: console.say(f"adain-run: {line}"),
     ) as stylizer:
-        stylizer.check(len(styles), shares, alpha, preserve_color, batch, masks=len(masks))
+        stylizer.check(len(styles), shares, alpha, preserve_color, batch, masks=len(masks), tile=tiling)
         color = cast(PreserveColor, preserve_color)
         prepared = [
             stylizer.prepare(style, preserve_color=color, size=style_size, max_pixels=max_pixels) for style in styles
@@ -149,24 +166,30 @@ def run(
                 masks=[load_mask(image, size=(height, width), max_pixels=max_pixels) for image in masks],
                 preserve_color=color,
                 batch_size=batch,
+                tile=tiling,
+                progress=bars.tile,
             )
 
         ready = perf_counter() - clock
-        results = run_jobs(
-            jobs,
-            stylize,
-            batch_size=1 if masks else batch,  # a mask is fitted to each photo's size
-            size=size,
-            max_pixels=max_pixels,
-            quality=quality,
-        )
-        done, failed = _follow(results, len(jobs))
+        with bars:
+            results = run_jobs(
+                jobs,
+                stylize,
+                batch_size=1 if masks else batch,  # a mask is fitted to each photo's size
+                size=size,
+                max_pixels=max_pixels,
+                quality=quality,
+            )
+            done, failed = _follow(results, bars, len(jobs))
+        for result in done:
+            if result.flattened:
+                console.say(f"{result.job.output}: its format keeps no transparency, so it was put on white")
         folder_name, device = stylizer.session.bundle.manifest.folder_name, stylizer.session.device
-    if failed and not many:
-        raise failed[0].error
     if as_json:
         console.print_json(_report(done, failed, folder_name, backend, device, ready))
-    else:
+    if failed and not many:
+        raise failed[0].error
+    if not as_json:
         mixed = f", {len(styles)} styles mixed" if len(styles) > 1 and not masks else ""
         _summarise(done, failed, f"{folder_name} on {device}{mixed}", ready)
     return max((result.error.exit_code for result in failed), default=0)
@@ -189,31 +212,30 @@ def _label(styles: Sequence[str]) -> str:
     return "+".join(Path(style).stem for style in styles)[:80]
 
 
-def _follow(results: Iterator[Done | Failed], total: int) -> tuple[list[Done], list[Failed]]:
-    """Take the results as they come, under a bar when there are many."""
+def _follow(results: Iterator[Done | Failed], bars: Bars, total: int) -> tuple[list[Done], list[Failed]]:
+    """Take the results as they come.
+
+    Raises:
+        Stopped: Ctrl-C.
+    """
     done: list[Done] = []
     failed: list[Failed] = []
-    with console.progress(enabled=total > 1) as bar:
-        task = bar.add_task("stylising", total=total)
-        try:
-            for result in results:
-                if isinstance(result, Done):
-                    done.append(result)
-                else:
-                    failed.append(result)
-                bar.advance(task)
-        except KeyboardInterrupt:
-            console.say(f"adain-run: stopped; {len(done)} of {total} pictures are done and stay")
-            raise
-    for result in done:
-        if result.flattened:
-            console.say(f"{result.job.output}: its format keeps no transparency, so it was put on white")
+    try:
+        for result in results:
+            if isinstance(result, Done):
+                done.append(result)
+            else:
+                failed.append(result)
+            bars.picture(len(done) + len(failed))
+    except KeyboardInterrupt as error:
+        raise console.Stopped(f"stopped; {len(done)} of {total} pictures are done and stay") from error
     return done, failed
 
 
 def _summarise(done: Sequence[Done], failed: Sequence[Failed], where: str, ready: float) -> None:
     for result in failed:
-        console.say(f"adain-run: {' '.join(str(result.error).split())}")
+        name, why = str(result.job.content), " ".join(str(result.error).split())
+        console.say(f"adain-run: {why if name in why else f'{name}: {why}'}")
     if len(done) == 1:
         size = f"{done[0].width}x{done[0].height}"
         print(f"wrote {done[0].job.output} ({size}, {where}, {done[0].seconds:.2f} s after {ready:.2f} s to get ready)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, NoReturn, Optional
 
@@ -11,6 +12,7 @@ import typer
 from adain_runtime.cli import console
 from adain_runtime.cli.run import parse_weights
 from adain_runtime.errors import InputError
+from adain_runtime.jobs import find_contents
 from adain_runtime.style import SUFFIX, Style, mix
 from adain_runtime.stylizer import EMBEDDED_MODEL, MAX_PIXELS, STYLE_SIZE, Stylizer
 
@@ -42,7 +44,9 @@ def options(_version: console.Version = False) -> None:
 
 @app.command()
 def make(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Paintings.", show_default=False)],
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGE...", help="Paintings, or quoted globs.", show_default=False)
+    ],
     output: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--output", "-o", help="The file to write. Default: IMAGE.adainstyle beside you."),
@@ -56,13 +60,14 @@ def make(
     _verbose: console.Verbose = False,
 ) -> None:
     """Encode paintings once: one style, or one mix of several."""
+    images = [os.fspath(path) for image in images for path in _paintings(image)]
     if output is None and len(images) > 1:
         raise InputError(f"{len(images)} images make one mixed style: name it with -o NAME{SUFFIX}")
     target = Path(output or Path(images[0]).stem + SUFFIX)
     _refuse_replacing(target, images)
     if backend == "null":
         raise InputError("backend null computes shapes only: a style made by it would hold no numbers of the image")
-    with Stylizer.open(model, backend=backend) as stylizer:
+    with Stylizer.open(model, backend=backend, tell=lambda line: console.say(f"adain-style: {line}")) as stylizer:
         styles = [stylizer.style(image, size=style_size, max_pixels=max_pixels) for image in images]
     style = mix(styles, parse_weights(weights))
     _save(style, target, as_json)
@@ -103,6 +108,11 @@ def info(
         return
     spell = {name: " to ".join(f"{v:.4g}" for v in facts[name]) for name in ("mean", "std")}  # type: ignore[attr-defined]
     console.show(console.table(file, ["field", "value"], list((facts | spell).items())[1:]))
+
+
+def _paintings(image: str) -> list[Path]:
+    """The files that an argument means: itself, or what matches it."""
+    return [Path(image)] if Path(image).is_dir() else find_contents(image)[0]  # a folder is refused as an image
 
 
 def _refuse_replacing(output: Path, inputs: list[str]) -> None:

@@ -1,0 +1,93 @@
+"""Whether a picture is computed whole or in tiles, and in how large ones."""
+
+from __future__ import annotations
+
+from math import isqrt
+from typing import Literal, TypeAlias
+
+from adain_runtime.errors import InputError
+from adain_runtime.manifest import Manifest
+from adain_runtime.memory import WORKING, available_memory, bytes_per_pixel, spell_bytes
+from adain_runtime.sizes import padded_side
+from adain_runtime.tiled import check_side, smallest_side
+
+Tiling: TypeAlias = Literal["auto", "off"] | int
+"""``auto`` takes tiles where a picture as a whole would want too much memory, ``off`` never does, and a number is the
+side of the largest tile in pixels, halo included."""
+
+LARGEST_TILE = 1024  # beyond, less than a tenth of the work is in the overlaps
+_STEP = 64
+
+
+def parse_tiling(text: str) -> Tiling:
+    """``auto``, ``off`` or a number of pixels.
+
+    Raises:
+        InputError: something else.
+    """
+    if text in ("auto", "off"):
+        return "auto" if text == "auto" else "off"
+    if not text.isascii() or not text.isdecimal():
+        raise InputError(f"tile {text}: give auto, off, or the pixels of a tile's side, such as 512")
+    return int(text)
+
+
+def check_tiling(manifest: Manifest, tile: object) -> None:
+    """Refuse a tiling that a network can't be run with.
+
+    Raises:
+        InputError: neither ``auto``, ``off`` nor a number of pixels, or a number that is too small.
+    """
+    if tile in ("auto", "off"):
+        return
+    if not isinstance(tile, int) or isinstance(tile, bool):
+        raise InputError(f"tile {tile!r}: give auto, off, or the pixels of a tile's side, such as 512")
+    check_side(manifest, tile)
+
+
+def choose_side(manifest: Manifest, height: int, width: int, tile: Tiling, *, together: int = 1) -> int | None:
+    """Pixels of a tile's side for a picture, or None where it is run as a whole.
+
+    Args:
+        manifest: the bundle that runs it.
+        height: of the picture, in pixels.
+        width: of the picture, in pixels.
+        tile: what was asked for.
+        together: pictures of this size that would run at once.
+
+    Raises:
+        InputError: ``off``, and the estimate is over the memory that is free.
+    """
+    sizes = manifest.sizes
+    if sizes.exact:  # a whole picture is all that its graphs take
+        return None
+    sides = [padded_side(side, sizes.multiple, sizes.minimum) for side in (height, width)]
+    need = together * sides[0] * sides[1] * bytes_per_pixel(manifest.spec)
+    available = available_memory()
+    if tile == "off":
+        if available is not None and need > available:
+            many = f" {together} at once" if together > 1 else ""
+            raise InputError(
+                f"a {width}x{height} picture as a whole{many} takes about {spell_bytes(need)} with "
+                f"{manifest.folder_name}, and {spell_bytes(available)} are free; leave out --tile off (tile='off' in "
+                "Python), or make it smaller (--size)"
+            )
+        return None
+    if tile != "auto":
+        return tile if max(sides) > tile else None
+    fits = sizes.maximum is None or max(sides) <= sizes.maximum
+    if fits and need <= working_memory(available):
+        return None
+    side = min(LARGEST_TILE, isqrt(working_memory(available) // bytes_per_pixel(manifest.spec)))
+    side = max(smallest_side(manifest), side - side % _STEP)
+    return side if sizes.maximum is None else min(side, sizes.maximum)
+
+
+def pictures_at_once(manifest: Manifest, height: int, width: int) -> int:
+    """How many pictures of a size ``auto`` runs together; at least one."""
+    return max(1, working_memory(available_memory()) // (height * width * bytes_per_pixel(manifest.spec)))
+
+
+def working_memory(available: int | None) -> int:
+    """Bytes that ``auto`` lets the network's maps take: half of what is free, and never more than 1 GiB."""
+    return WORKING if available is None else min(WORKING, available // 2)
