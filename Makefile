@@ -31,7 +31,8 @@ lint: setup ## ruff: style and import directions
 type: setup ## mypy --strict over all rooms
 	$(BIN)/mypy
 
-bench: setup ## start-up, phase rewrite: benchmarks/results
+bench: setup ## every backend on the CPU (VGG19=FILE.safetensors too), start-up, phase rewrite: benchmarks/results
+	$(BIN)/adain-bench --output benchmarks/results/cpu $(if $(VGG19),--checkpoint $(VGG19))
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/phase_rewrite.py
 

@@ -47,13 +47,21 @@ class Tolerance:
 # first and last convolution in int8, mse ranges, the cases below had 35.0 dB, 0.17 and 0.062 at worst (lite, VGG-19).
 TOLERANCES: Mapping[str, Tolerance] = {
     "fp32": Tolerance(max_abs=1e-4, psnr=80.0, relative=1e-4),
+    "fp32-w16": Tolerance(max_abs=0.05, psnr=50.0, relative=1e-2),
+    "fp32-w8": Tolerance(max_abs=0.5, psnr=25.0, relative=0.2),
     "fp16": Tolerance(max_abs=0.15, psnr=40.0, relative=2e-2),
     "int8": Tolerance(max_abs=0.5, psnr=25.0, relative=0.2),
     "int8-fp16": Tolerance(max_abs=0.5, psnr=25.0, relative=0.2),
 }
 
 
-def check(session: Session, network: Network, request: Request, runtime: str) -> Parity:
+# MNN's float32 with Winograd's large tiles, which it takes unless told otherwise: see docs/speed.md
+WINOGRAD = Tolerance(max_abs=2e-2, psnr=60.0, relative=5e-3)
+
+
+def check(
+    session: Session, network: Network, request: Request, runtime: str, *, tolerance: Tolerance | None = None
+) -> Parity:
     """Run every part of a bundle on every size and compare.
 
     A CPU runtime may keep float32 between the operations of an fp16 graph, and so looks better than a device that
@@ -65,12 +73,16 @@ def check(session: Session, network: Network, request: Request, runtime: str) ->
         network: as it was before rewrites and precision; the reference, in float32.
         request: what was exported; its precision says which tolerance holds.
         runtime: name and version of what runs the session, for the record.
+        tolerance: what it may differ by; None takes the precision's.
 
     Raises:
         QualityError: a difference beyond the tolerance; names part, size and both numbers.
     """
     runners: dict[str, Callable[[str, Arrays], Arrays]] = {runtime: session.run}
-    if request.label == "fp16":
+    allowed = tolerance or TOLERANCES[request.accuracy]
+    if request.io == "uint8":  # one step where a value lies between two bytes, and that in few places
+        allowed = Tolerance(allowed.max_abs + 1.01 / 255, min(allowed.psnr, 55.0), allowed.relative)
+    if request.accuracy == "fp16":
         half = with_precision(network, "fp16")
         runners["torch rounding to float16"] = lambda part, feeds: in_torch(part, half, feeds)
     worst, lowest, cases = 0.0, float("inf"), []
@@ -78,9 +90,13 @@ def check(session: Session, network: Network, request: Request, runtime: str) ->
         for batch, height, width in SIZES:
             case = f"{part} {batch}x3x{height}x{width}"
             feeds = _feeds(part, network, batch, height, width)
+            if request.io == "uint8":
+                feeds = _on_bytes(feeds)
             wanted = in_torch(part, network, feeds)
+            if request.io == "uint8":
+                wanted = _on_bytes(wanted)
             for name, run in runners.items():
-                difference, decibels = _compare(f"{case} in {name}", wanted, run(part, feeds), request.label)
+                difference, decibels = _compare(f"{case} in {name}", wanted, run(part, feeds), request.label, allowed)
                 worst, lowest = max(worst, difference), min(lowest, decibels)
             cases.append(case)
     return Parity(
@@ -92,9 +108,16 @@ def check(session: Session, network: Network, request: Request, runtime: str) ->
     )
 
 
-def _compare(case: str, wanted: Arrays, found: Arrays, precision: str) -> tuple[float, float]:
+def _on_bytes(arrays: Arrays) -> Arrays:
+    """The image as bytes hold it, still in [0, 1]."""
+    return {
+        name: np.rint(values * np.float32(255)) / np.float32(255) if name == "image" else values
+        for name, values in arrays.items()
+    }
+
+
+def _compare(case: str, wanted: Arrays, found: Arrays, precision: str, tolerance: Tolerance) -> tuple[float, float]:
     """Largest difference and PSNR of the image; 0 and infinity for a part that gives none."""
-    tolerance = TOLERANCES[precision]
     difference, decibels = 0.0, float("inf")
     for name, values in wanted.items():
         if name == "image":

@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from adain_export.commands.mnn import mnn
 from adain_export.commands.onnx import onnx
 from adain_export.commands.shared import files_table, parity_line
 from adain_export.doctor import diagnose
@@ -19,6 +20,7 @@ EXAMPLES = console.examples(
     ("adain-export onnx", "the embedded student, here"),
     ("adain-export onnx vgg19.safetensors --fp16 -o build", "in half precision"),
     ("adain-export onnx --int8 calibration.json", "in int8, see adain-calib"),
+    ("adain-export mnn vgg19.safetensors", "for MNN: CPUs, Android"),
     ("adain-export inspect build/vgg19-onnx-fp16", "what is in a bundle"),
     ("adain-export doctor", "what works here"),
 )
@@ -37,6 +39,7 @@ def options(_version: console.Version = False) -> None:
 
 
 app.command()(onnx)
+app.command()(mnn)
 
 
 @app.command(name="list")

@@ -21,7 +21,12 @@ GROUP = "adain_export.targets"
 REWRITES = ("fold-color", "phase")
 Precision = Literal["fp32", "fp16"]
 Placement = Literal["after-pad", "before-pad"]
+Weights = Literal["fp32", "fp16", "int8"]
+IO = Literal["float", "uint8"]
 PLACEMENTS: tuple[Placement, ...] = get_args(Placement)
+WEIGHTS: tuple[Weights, ...] = get_args(Weights)
+IOS: tuple[IO, ...] = get_args(IO)
+_STORED: dict[Weights, str] = {"fp32": "", "fp16": "-w16", "int8": "-w8"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,8 @@ class Request:
         parts: which parts, in any order.
         rewrites: exact rewrites to apply where they fit.
         int8: convolutions in int8; None leaves all of them float.
+        weights: how a float32 network's weights are stored; computed with in float32 all the same.
+        io: images as float planes [N,3,H,W] in [0, 1], or as bytes [N,H,W,3] with the rounding in the graph.
     """
 
     name: str
@@ -57,19 +64,33 @@ class Request:
     parts: tuple[str, ...] = PART_NAMES
     rewrites: tuple[str, ...] = REWRITES
     int8: Int8 | None = None
+    weights: Weights = "fp32"
+    io: IO = "float"
 
     def __post_init__(self) -> None:
         plain_name(self.name)
         _known("part", self.parts, PART_NAMES)
         _known("rewrite", self.rewrites, REWRITES)
+        _known("weights", [self.weights], WEIGHTS)
+        _known("io", [self.io], IOS)
+        if self.weights != "fp32" and (self.precision != "fp32" or self.int8 is not None):
+            raise InputError(
+                f"weights {self.weights} is about a float32 network, and this one is "
+                f"{'int8' if self.int8 else self.precision}; leave one of the two out"
+            )
         if not self.parts:
             raise InputError(f"nothing to export: name at least one part of {', '.join(PART_NAMES)}")
 
     @property
     def label(self) -> str:
-        """The precision in the bundle's name: ``fp32``, ``fp16``, ``int8`` (the rest fp32) or ``int8-fp16``."""
+        """The precision in the bundle's name: ``accuracy``, and ``-uint8`` where images are bytes."""
+        return self.accuracy + ("-uint8" if self.io == "uint8" else "")
+
+    @property
+    def accuracy(self) -> str:
+        """What says how exact it is: ``fp32``, ``fp32-w16``, ``fp32-w8``, ``fp16``, ``int8`` or ``int8-fp16``."""
         if self.int8 is None:
-            return self.precision
+            return self.precision + _STORED[self.weights]
         return "int8" if self.precision == "fp32" else f"int8-{self.precision}"
 
 

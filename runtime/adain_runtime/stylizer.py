@@ -49,6 +49,7 @@ class Stylizer:
         threads: int | None = None,
         provider: str | None = None,
         allow_fallback: bool = False,
+        exact: bool = False,
     ) -> _S:
         """Open an embedded model by name, or a bundle folder.
 
@@ -57,7 +58,14 @@ class Stylizer:
             UnavailableError: the backend or provider doesn't work here.
         """
         return cls(
-            open_bundle(model, backend=backend, threads=threads, provider=provider, allow_fallback=allow_fallback)
+            open_bundle(
+                model,
+                backend=backend,
+                threads=threads,
+                provider=provider,
+                allow_fallback=allow_fallback,
+                exact=exact,
+            )
         )
 
     @property

@@ -51,6 +51,12 @@ Rewrites = Annotated[
         show_default=False,
     ),
 ]
+StoredWeights = Annotated[
+    str, typer.Option("--weights", metavar="fp32|fp16|int8", help="How weights are stored; computed with in float32.")
+]
+ImageType = Annotated[
+    str, typer.Option("--io", metavar="float|uint8", help="Images as float planes, or as bytes of RGB pixels.")
+]
 Name = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(help="Model name in the bundle. Default: the network's own.", show_default=False),
@@ -91,15 +97,16 @@ def split(names: str) -> tuple[str, ...]:
     return () if names == "none" else tuple(name.strip() for name in names.split(",") if name.strip())
 
 
-def show_export(bundle: Bundle, as_json: bool) -> None:
+def show_export(bundle: Bundle, as_json: bool, *, backend: str = "onnx") -> None:
     """What was written, how far it is from torch, and the next command; or the manifest as JSON."""
     if as_json:
         console.print_json({"bundle": str(bundle.path), "manifest": json.loads(bundle.manifest.to_json())})
         return
+    choice = "" if backend == "onnx" else f" --backend {backend}"
     console.show(
         files_table(bundle),
         f"parity: {parity_line(bundle.manifest.parity)}",
-        f"wrote {bundle.path}; next: adain-run PHOTO STYLE --model {bundle.path}",
+        f"wrote {bundle.path}; next: adain-run PHOTO STYLE --model {bundle.path}{choice}",
     )
 
 

@@ -17,12 +17,13 @@ from adain_runtime.files import replacing_folder
 from adain_runtime.manifest import Manifest, Parity, Sizes
 
 if TYPE_CHECKING:
+    from adain_export.onnx_parts import OnnxParts
     from adain_export.target import Request
     from adain_model.network import Network
 
 NAME = "onnx"
-_TOOLS = ("torch", "onnx", "onnxscript")
-_INSTALL = f"pip install {' '.join(_TOOLS)}"
+TOOLS = ("torch", "onnx", "onnxscript")
+_INSTALL = f"pip install {' '.join(TOOLS)}"
 
 
 class OnnxTarget:
@@ -32,40 +33,24 @@ class OnnxTarget:
 
     def probe(self) -> Probe:
         """Whether torch, onnx and onnxscript are installed."""
-        missing = [tool for tool in _TOOLS if find_spec(tool) is None]
-        if missing:
-            return Probe(False, f"{', '.join(missing)} not installed", _INSTALL)
-        return Probe(True, ", ".join(f"{tool} {version(tool)}" for tool in _TOOLS))
+        return probe_tools()
 
     def export(self, network: Network, request: Request, out: Path) -> Bundle:
         """Write ``out/NAME-onnx-PRECISION``, checked in ONNX Runtime against torch."""
         require(f"target {NAME}", self.probe())
         from adain_export.onnx_parts import onnx_parts
         from adain_export.shared_weights import save_sharing
-        from adain_model.checkpoint import encoder_id, weights_sha256
 
+        if request.weights == "int8":
+            raise InputError("target onnx stores weights as fp32 or fp16, and target mnn as int8 too")
         final = out / f"{request.name}-{NAME}-{request.label}"
         refuse_foreign_folder(final)
         made = onnx_parts(network, request)
-        int8 = request.int8
         with replacing_folder(final) as folder:
             save_sharing(made.models, folder)
-            manifest = Manifest(
-                name=request.name,
-                target=NAME,
-                precision=request.label,
-                spec=network.spec,
-                weights_sha256=weights_sha256(network),
-                encoder_id=encoder_id(network),
-                parts=made.interfaces,
-                files={path.name: describe_file(path) for path in sorted(folder.iterdir())},
-                sizes=Sizes(multiple=network.spec.stride, minimum=2 * network.spec.stride),
-                rewrites=made.rewrites,
-                calibration=None if int8 is None else int8.calibration.digest,
-                int8=() if int8 is None else int8.calibration.int8,
-                tools={tool: version(tool) for tool in ("adain-edge", *_TOOLS)} | {"python": platform.python_version()},
-            )
-            manifest = replace(manifest, parity=_parity(Bundle(folder, manifest), network, request))
+            manifest = onnx_manifest(network, request, made, NAME)
+            manifest = replace(manifest, files={path.name: describe_file(path) for path in sorted(folder.iterdir())})
+            manifest = replace(manifest, parity=onnxruntime_parity(Bundle(folder, manifest), network, request))
             (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         return Bundle.open(final)
 
@@ -73,7 +58,42 @@ class OnnxTarget:
 TARGET = OnnxTarget()
 
 
-def _parity(bundle: Bundle, network: Network, request: Request) -> Parity:
+def probe_tools() -> Probe:
+    """Whether torch, onnx and onnxscript are installed, which every format made of ONNX wants."""
+    missing = [tool for tool in TOOLS if find_spec(tool) is None]
+    if missing:
+        return Probe(False, f"{', '.join(missing)} not installed", _INSTALL)
+    return Probe(True, ", ".join(f"{tool} {version(tool)}" for tool in TOOLS))
+
+
+def onnx_manifest(network: Network, request: Request, made: OnnxParts, target: str) -> Manifest:
+    """What a bundle of ONNX graphs says of itself; its files and its parity are still to be filled in."""
+    from adain_model.checkpoint import encoder_id, weights_sha256
+
+    int8 = request.int8
+    return Manifest(
+        name=request.name,
+        target=target,
+        precision=request.label,
+        spec=network.spec,
+        weights_sha256=weights_sha256(network),
+        encoder_id=encoder_id(network),
+        parts=made.interfaces,
+        files={},
+        sizes=Sizes(multiple=network.spec.stride, minimum=2 * network.spec.stride),
+        rewrites=made.rewrites,
+        calibration=None if int8 is None else int8.calibration.digest,
+        int8=() if int8 is None else int8.calibration.int8,
+        tools={tool: version(tool) for tool in ("adain-edge", *TOOLS)} | {"python": platform.python_version()},
+    )
+
+
+def onnxruntime_parity(bundle: Bundle, network: Network, request: Request) -> Parity:
+    """The written graphs, run by ONNX Runtime, against torch.
+
+    Raises:
+        QualityError: they differ by more than the precision allows.
+    """
     from adain_export.check import check
 
     with require_backend(NAME).open(bundle, Options()) as session:

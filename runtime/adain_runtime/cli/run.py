@@ -66,6 +66,9 @@ def run(
         Optional[int],  # noqa: UP045
         typer.Option(min=1, help="CPU threads. Default: the backend's choice.", show_default=False),
     ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="All of float32, where the backend has a faster way that loses some (mnn).")
+    ] = False,
     alpha: Annotated[float, typer.Option(help="1 is all style, 0 the photo as the network redraws it.")] = 1.0,
     weights: Annotated[
         Optional[str],  # noqa: UP045
@@ -120,7 +123,7 @@ def run(
     jobs = plan(contents, many=many, label=_label(styles), output=output, keep=keep)
     clock = perf_counter()
     with Stylizer.open(
-        model, backend=backend, threads=threads, provider=provider, allow_fallback=allow_fallback
+        model, backend=backend, threads=threads, provider=provider, allow_fallback=allow_fallback, exact=exact
     ) as stylizer:
         stylizer.check(len(styles), shares, alpha, preserve_color, batch, masks=len(masks))
         color = cast(PreserveColor, preserve_color)
