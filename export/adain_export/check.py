@@ -92,7 +92,7 @@ def check(
             feeds = _feeds(part, network, batch, height, width)
             if request.io == "uint8":
                 feeds = _on_bytes(feeds)
-            wanted = in_torch(part, network, feeds)
+            wanted: Arrays = in_torch(part, network, feeds)
             if request.io == "uint8":
                 wanted = _on_bytes(wanted)
             for name, run in runners.items():

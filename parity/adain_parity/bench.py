@@ -191,7 +191,8 @@ def measure_parts(
         rows, what was left out, and the best rate of the matrix product in GFLOP/s.
     """
     feeds = folder / "feeds.npz"
-    np.savez(feeds, **case.feeds)
+    arrays: dict[str, Any] = dict(case.feeds)
+    np.savez(feeds, **arrays)
     common = {"threads": threads, "feeds": str(feeds)}
     wanted = _reference(case, common, folder, threads)
     left_out: list[LeftOut] = []
@@ -284,7 +285,7 @@ def _row(
 ) -> dict[str, Any]:
     own = times[contender]
     base = next((found for other, found in times.items() if other.label == case.baseline), own)
-    low, _, high = quantiles(own, n=4, method="inclusive") if len(own) > 1 else own * 3
+    low, _, high = quantiles(own, n=4, method="inclusive") if len(own) > 1 else (own[0],) * 3
     return {
         "what": what,
         "network": case.network,

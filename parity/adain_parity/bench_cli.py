@@ -77,6 +77,9 @@ def bench(
         raise InputError(f"--size {odd[0]}: the networks take multiples of 8; {odd[0] // 8 * 8 or 16} is near")
     rounds = 3 if quick else rounds
     photo, style = _sample(photo, "content/chelsea.jpg"), _sample(style, "style/summertime.jpg")
+    for path in checkpoint or ():
+        if not path.is_file():
+            raise InputError(f"{path}: no such checkpoint; adain-model import makes one")
     rows: list[Row] = []
     left_out: list[LeftOut] = []
     used, peak, watch = threads or os.cpu_count() or 1, 0.0, LoadWatch()
@@ -132,7 +135,7 @@ def _contenders(path: Path, folder: Path) -> tuple[Network, list[Contender], lis
         if not (probe := get_backend(backend).probe()):
             missing.append((backend, probe.detail + (f"; {probe.fix}" if probe.fix else "")))
         elif backend == "openvino":
-            contenders.append(Contender(backend, backend, plain))
+            contenders.append(Contender(backend, backend, phase))
         else:
             made = get_target("mnn").export(network, MnnRequest(name), folder / "mnn").path
             contenders += [Contender("mnn", backend, made), Contender("mnn, exact", backend, made, exact=True)]
