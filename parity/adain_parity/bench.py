@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
@@ -145,8 +145,9 @@ class Worker:
     def ask(self, command: str) -> dict[str, Any]:
         """Send a command and wait for its answer."""
         assert self._process.stdin is not None  # noqa: S101 for the type checker: it is a pipe
-        self._process.stdin.write(command + "\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # it has gone: reading says so, with its last words
+            self._process.stdin.write(command + "\n")
+            self._process.stdin.flush()
         return self._read()
 
     def _read(self) -> dict[str, Any]:
@@ -156,11 +157,20 @@ class Worker:
         if not line:
             self._process.wait()
             said = [text for text in self._process.stderr.read().splitlines() if text.strip()]
+            self.close()
             raise UnavailableError(
                 f"{self._what}: its process ended with {self._process.returncode} ({said[-1] if said else 'no word'})"
             )
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+    def close(self) -> None:
+        """End the process. Closing twice is fine."""
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if stream is not None:
+                with suppress(BrokenPipeError):  # it has gone, with a line of ours unread
+                    stream.close()
+        self._process.wait()
 
     def __enter__(self) -> Worker:
         return self
@@ -168,10 +178,7 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if stream is not None:
-                stream.close()
-        self._process.wait()
+        self.close()
 
 
 def measure_parts(
