@@ -57,7 +57,7 @@ class Benchmark:
         lines = [
             "# Backends on the CPU",
             "",
-            f"`{self.command}`, on {self.processor}, {self.cores} CPUs, {self.threads} threads each; "
+            f"`{self.command}`, on {self.processor}, {self.cores} CPUs, threads each: {self.threads}; "
             f"numpy's sgemm reached {self.sgemm:.0f} GFLOP/s in the same run. Meanwhile {self.load}. "
             "Nothing but a CPU was measured.",
             "",
@@ -111,6 +111,7 @@ def plot(found: Benchmark, path: Path) -> None:
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib import ticker
 
     rows = [row for row in found.rows if row.what == "stylizer"]
     networks = list(dict.fromkeys(row.network for row in rows))
@@ -127,10 +128,12 @@ def plot(found: Benchmark, path: Path) -> None:
         sizes = sorted({row.size for row in rows if row.network == network})
         panel.set(xscale="log", yscale="log", title=network, xlabel="side, pixels", ylabel="stylizer, ms")
         panel.set_xticks(sizes, labels=[str(size) for size in sizes])
-        panel.minorticks_off()
+        panel.xaxis.set_minor_locator(ticker.NullLocator())
+        panel.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+        panel.yaxis.set_minor_formatter(ticker.LogFormatter(minor_thresholds=(2, 0.5)))
         panel.grid(visible=True, which="both", alpha=0.3)
         panel.legend(fontsize=8)
-    figure.suptitle(f"{found.processor}, {found.threads} threads", fontsize=9)
+    figure.suptitle(f"{found.processor}, threads: {found.threads}", fontsize=9)
     figure.tight_layout()
     figure.savefig(path, format="png", dpi=110, metadata={"Software": None})
     plt.close(figure)

@@ -106,7 +106,10 @@ def find_bundle(model: str | os.PathLike[str], target: str) -> Bundle:
             f"{model}: is a file; a checkpoint is exported first (adain-export onnx FILE) or run by --backend torch"
         )
     names = ", ".join(sorted({folder.split("-")[0] for folder in here})) or "none"
-    raise InputError(f"{model}: neither a bundle folder nor an embedded {target} model (embedded: {names})")
+    raise InputError(
+        f"{model}: neither a bundle folder nor an embedded {target} model (embedded: {names}); "
+        f"adain-export {target} makes one"
+    )
 
 
 def _misfit(manifest: Manifest) -> str | None:
