@@ -13,7 +13,7 @@ from adain_runtime.backend import Probe, backend_names, get_backend
 
 PACKAGES = (
     *("adain-edge", "numpy", "pillow", "onnxruntime", "safetensors", "typer", "rich"),
-    *("torch", "torchvision", "onnx", "onnxscript", "coremltools", "tensorrt", "MNN"),
+    *("torch", "torchvision", "onnx", "onnxscript", "coremltools", "tensorrt", "MNN", "openvino"),
 )
 
 
