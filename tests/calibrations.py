@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from adain_export.calibration import Calibration, inner_layers, layer_names
+from adain_export.calibration import Calibration, inner_layers, layer_names, layers_after_relu
 from adain_export.layer_range import METHODS, LayerRange, as_float32
 from adain_export.origin import Origin
 from adain_model import Network
@@ -32,7 +32,9 @@ def calibrated(network: Network) -> Calibration:
     for hook in hooks:
         hook.remove()
     layers = {
-        name: LayerRange(0.0, as_float32(value), dict.fromkeys(METHODS, as_float32(value)), SHA)
+        name: LayerRange(
+            0.0, as_float32(value), dict.fromkeys(METHODS, as_float32(value)), SHA, name in layers_after_relu(network)
+        )
         for name, value in largest.items()
     }
     inner = inner_layers(tuple(layers))

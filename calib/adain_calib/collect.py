@@ -16,7 +16,7 @@ from adain_calib.pairs import Pairs, Sample
 from adain_calib.ranges import PERCENTILE, ranges_of
 from adain_calib.stylise import Floats, decoder_feeds, style_of
 from adain_export import rewrites
-from adain_export.calibration import Calibration, inner_layers, layer_names
+from adain_export.calibration import Calibration, inner_layers, layer_names, layers_after_relu
 from adain_export.conv_nodes import conv_layers, entering
 from adain_export.improvements import Improvements
 from adain_export.layer_range import LayerRange, Method, as_float32
@@ -148,6 +148,7 @@ def calibration_of(
     *,
     method: Method = "mse",
     percentile: float = PERCENTILE,
+    signed: bool = False,
     improvements: Improvements | None = None,
     advance: Callable[[], object] = lambda: None,
 ) -> Calibration:
@@ -159,6 +160,7 @@ def calibration_of(
         histograms: of every layer.
         method: whose ranges are the calibration's own.
         percentile: of the method of that name, in percent.
+        signed: give no layer shifted codes, not even those that only see what a ReLU lets through.
         improvements: that the network had when the histograms were collected; None for none.
         advance: called after each layer, for a progress bar.
 
@@ -166,13 +168,15 @@ def calibration_of(
         InputError: no percentage over 0.
     """
     layers = {}
+    shifted = frozenset[str]() if signed else layers_after_relu(network)
     for name in layer_names(network):
         histogram = histograms[name]
         layers[name] = LayerRange(
             as_float32(histogram.minimum),
             as_float32(histogram.maximum),
-            ranges_of(histogram, percentile=percentile),
+            ranges_of(histogram, shifted=name in shifted, percentile=percentile),
             histogram.digest,
+            shifted=name in shifted,
         )
         advance()
     origin = Origin(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,6 +19,7 @@ from adain_calib.tested import check_json_path
 from adain_export.calibration import Calibration
 from adain_export.layer_range import METHODS, method_named
 from adain_model.checkpoint import embedded_checkpoint, load_network
+from adain_model.samples import sample_folder
 from adain_runtime.cli import console
 from adain_runtime.errors import InputError
 
@@ -28,14 +29,13 @@ if TYPE_CHECKING:
     from adain_runtime.spec import NetworkSpec
 
 PAIRS, SIZE, SEED = 128, 256, 0
-_CLONE_IMAGES = Path(__file__).resolve().parents[2] / "examples" / "images"
 
 Checkpoint = Annotated[
     Path | None, typer.Argument(help="FILE.safetensors. Default: the embedded student.", show_default=False)
 ]
 Content = Annotated[
     Path | None,
-    typer.Option("--content", help="Folder of photos. Default, in a clone: its few examples.", show_default=False),
+    typer.Option("--content", help="Folder of photos. Default: the package's few samples.", show_default=False),
 ]
 StyleFolder = Annotated[
     Path | None,
@@ -55,6 +55,9 @@ MethodName = Annotated[
 ]
 Percentile = Annotated[float, typer.Option(help="Of the method percentile, in percent.")]
 Plain = Annotated[bool, typer.Option("--plain", help="Contents decoded as themselves, no styles: to compare with.")]
+Signed = Annotated[
+    bool, typer.Option("--signed", help="Codes symmetric about zero after a ReLU too, which leaves half unused.")
+]
 SavePairs = Annotated[Path | None, typer.Option(help="Also write the list of pairs, for --repeat.", show_default=False)]
 Repeat = Annotated[
     Path | None, typer.Option(help="Take the pairs of such a list; the images must be the same.", show_default=False)
@@ -80,6 +83,7 @@ def collect_command(
     method: MethodName = "mse",
     percentile: Percentile = PERCENTILE,
     plain: Plain = False,
+    signed: Signed = False,
     save_pairs: SavePairs = None,
     repeat: Repeat = None,
     equalise: Equalise = False,
@@ -104,7 +108,7 @@ def collect_command(
     notes = [*contents.notes(), *(styles.notes() if styles else []), *chosen.warnings()]
     for note in notes:
         console.say(f"note: {note}")
-    work = Work(network, chosen, contents, styles, chosen_method, percentile, threads)
+    work = Work(network, chosen, contents, styles, chosen_method, percentile, threads, signed)
     held = work.held_out() if equalise or correct_bias else None
     if save_pairs is not None:
         chosen.save(save_pairs)
@@ -169,17 +173,17 @@ def _refuse_with_repeat(**given: object) -> None:
         raise InputError(f"--repeat takes the pairs as they are: leave {', '.join(named)} out")
 
 
-def _folder(kind: str, given: Path | None, other: Path | None) -> Path:
-    """The folder that was given; where none was at all, a clone's examples. The installed package carries no images."""
+def _folder(kind: Literal["content", "style"], given: Path | None, other: Path | None) -> Path:
+    """The folder that was given; where none was at all, the package's samples."""
     if given is not None:
         return given
-    examples = _CLONE_IMAGES / kind
-    if other is not None or not examples.is_dir():
+    if other is not None:
         raise InputError(
             f"no --{kind} folder; calibration wants images like those that the network will meet: give one"
         )
-    console.say(f"note: no --{kind}: taking the clone's few examples in {examples}")
-    return examples
+    samples = sample_folder(kind)
+    console.say(f"note: no --{kind}: taking the package's few samples in {samples}; give a folder like your own images")
+    return samples
 
 
 def _check_outputs(output: Path, save_pairs: Path | None) -> None:

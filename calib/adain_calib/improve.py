@@ -75,6 +75,7 @@ class Work:
         method: whose ranges are the calibration's own.
         percentile: of the method of that name, in percent.
         threads: of onnxruntime; None leaves it the choice.
+        signed: give no layer shifted codes.
     """
 
     network: Network
@@ -84,6 +85,7 @@ class Work:
     method: Method
     percentile: float
     threads: int | None
+    signed: bool = False
 
     def held_out(self) -> HeldOut:
         """Pairs of the same folders' other images, to judge improvements on.
@@ -119,6 +121,7 @@ class Work:
             found,
             method=self.method,
             percentile=self.percentile,
+            signed=self.signed,
             improvements=improvements,
             advance=lambda: bar.advance(task),
         )

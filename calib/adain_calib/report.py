@@ -31,6 +31,7 @@ class Row:
         layers: ``inner`` for all but the first and the last convolution, ``listed`` for the calibration's own list.
         macs: share of the multiply-accumulates in int8, 0 to 1.
         improved: whether its weights were equalised or its biases corrected.
+        shifted: whether what a ReLU lets through has all codes, or half of them.
         scores: over the pairs.
     """
 
@@ -40,11 +41,13 @@ class Row:
     layers: str
     macs: float
     improved: bool
+    shifted: bool
     scores: Scores
 
     def to_json(self) -> dict[str, object]:
         """The row as JSON values."""
-        plain = {name: getattr(self, name) for name in ("calibration", "seen", "method", "layers", "macs", "improved")}
+        names = ("calibration", "seen", "method", "layers", "macs", "improved", "shifted")
+        plain = {name: getattr(self, name) for name in names}
         return plain | self.scores.to_json()
 
 
@@ -77,6 +80,7 @@ def compare_methods(
                 layers=kind,
                 macs=int8_macs(network, layers),
                 improved=bool(made.improvements.bias or made.improvements.equalisation),
+                shifted=any(layer.shifted for layer in made.layers.values()),
                 scores=Simulator(network, made, judge)(layers),
             )
             rows.append(row)

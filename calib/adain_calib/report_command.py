@@ -113,7 +113,7 @@ def _read(paths: Sequence[Path]) -> dict[str, Calibration]:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    saw = f"{row.seen}, improved" if row.improved else row.seen
+    saw = ", ".join([row.seen, *(["improved"] if row.improved else []), *([] if row.shifted else ["signed"])])
     return (
         row.calibration,
         saw,

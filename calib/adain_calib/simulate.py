@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from adain_export import rewrites
 from adain_export.calibration import Calibration
 from adain_export.check import in_torch
-from adain_export.layer_range import LEVELS
+from adain_export.layer_range import Codes
 from adain_export.quantise import quantised_weights
 from adain_export.target import REWRITES
 from adain_model.network import Network
@@ -30,14 +30,14 @@ class Rounded(nn.Module):
         int8: the switch.
     """
 
-    def __init__(self, plain: nn.Module, corrected: nn.Module, scale: float) -> None:
+    def __init__(self, plain: nn.Module, corrected: nn.Module, codes: Codes) -> None:
         super().__init__()
         self.int8 = False
-        self._scale = scale
+        self._codes = codes
         self._plain, self._coded = plain, corrected
         weights = self._coded.get_parameter("weight")
-        codes, steps = quantised_weights(weights.detach().numpy())
-        weights.data = torch.from_numpy(codes.astype(steps.dtype) * steps[:, None, None, None])
+        of_weights, steps = quantised_weights(weights.detach().numpy())
+        weights.data = torch.from_numpy(of_weights.astype(steps.dtype) * steps[:, None, None, None])
 
     def forward(self, features: Tensor) -> Tensor:
         """What the convolution gives; its own padding repeats codes."""
@@ -54,7 +54,8 @@ class Rounded(nn.Module):
         return difference.mean((0, 2, 3))
 
     def _rounded(self, features: Tensor) -> Tensor:
-        return torch.clamp(torch.round(features / self._scale), -LEVELS - 1, LEVELS) * self._scale
+        codes = self._codes
+        return torch.clamp(torch.round(features / codes.step), codes.least, codes.largest) * codes.step
 
 
 class SimulatedNetwork:
@@ -68,16 +69,16 @@ class SimulatedNetwork:
     """
 
     def __init__(self, network: Network, calibration: Calibration) -> None:
-        scales, improvements = calibration.scales(), calibration.improvements
-        self._network, corrected = (improvements.applied(network, layers) for layers in ((), scales))
+        codes, improvements = calibration.codes(), calibration.improvements
+        self._network, corrected = (improvements.applied(network, layers) for layers in ((), codes))
         for made in (self._network, corrected):
             rewrites.apply(made, REWRITES)
         self.layers: dict[str, Rounded] = {}
         for part, chain in (("encoder", self._network.encoder), ("decoder", self._network.decoder)):
             for name, step in tuple(chain.named_steps()):
                 layer = f"{part}.{name}"
-                if layer in scales:
-                    self.layers[layer] = Rounded(step, corrected.get_submodule(layer), scales[layer])
+                if layer in codes:
+                    self.layers[layer] = Rounded(step, corrected.get_submodule(layer), codes[layer])
                     chain.splice([name], name, self.layers[layer])
 
     def switch(self, layers: Collection[str]) -> None:

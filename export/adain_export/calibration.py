@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from adain_export import strict_json
 from adain_export.improvements import Improvements
-from adain_export.layer_range import LayerRange, Method, method_named
+from adain_export.layer_range import Codes, LayerRange, Method, method_named
 from adain_export.origin import Origin
 from adain_export.searched import Searched
 from adain_runtime.errors import InputError
@@ -78,9 +78,9 @@ class Calibration:
         """Layer name to range, of the calibration's own method or of another."""
         return {name: layer.ranges[method or self.method] for name, layer in self.layers.items()}
 
-    def scales(self, method: Method | None = None) -> dict[str, float]:
-        """Layer name to the float32 step of its codes, of the calibration's own method or of another."""
-        return {name: layer.scale(method or self.method) for name, layer in self.layers.items()}
+    def codes(self, method: Method | None = None) -> dict[str, Codes]:
+        """Layer name to the codes of what enters it, by the calibration's own method or by another."""
+        return {name: layer.codes(method or self.method) for name, layer in self.layers.items()}
 
     def with_method(self, method: Method) -> Calibration:
         """The same with another method's ranges as its own.
@@ -130,6 +130,9 @@ class Calibration:
             raise InputError(f"the calibration has {', '.join(unknown[:3])}, and {name} has no such layer; {_AGAIN}")
         if missing := [layer for layer in wanted if layer not in self.layers]:
             raise InputError(f"the calibration has no {', '.join(missing[:3])}, a layer of {name}; {_AGAIN}")
+        able = layers_after_relu(network)
+        if wrong := [name for name, layer in self.layers.items() if layer.shifted and name not in able]:
+            raise InputError(f"layers.{wrong[0]}: its codes are shifted, and no ReLU of {name} is before it; {_AGAIN}")
         self.improvements.check(network)
         share = int8_macs(network, self.int8)
         if self.search is not None and self.search.int8_macs != share:
@@ -236,3 +239,20 @@ def layer_names(network: Network) -> tuple[str, ...]:
         for name, step in chain.named_steps()
         if isinstance(step, PaddedConv)
     )
+
+
+def layers_after_relu(network: Network) -> frozenset[str]:
+    """The layers whose codes can be shifted: what enters them came out of a ReLU, and their padding repeats it."""
+    from adain_model.network import MaxPool, PaddedConv, Upsample
+
+    found = set()
+    for part, chain in (("encoder", network.encoder), ("decoder", network.decoder)):
+        after_relu = False
+        for name, step in chain.named_steps():
+            if isinstance(step, PaddedConv):
+                if after_relu and step.border != "zeros":
+                    found.add(f"{part}.{name}")
+                after_relu = step.relu
+            elif not isinstance(step, MaxPool | Upsample):
+                after_relu = False
+    return frozenset(found)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from onnx import ModelProto, NodeProto
 
 from adain_runtime.errors import InputError
 
 _WEIGHT = ".weight"
 _PARTS = ("encoder.", "decoder.")
+_MOVES = {"Pad", "Resize", "MaxPool", "DepthToSpace", "Slice"}
+"""What only repeats, picks or moves values, so that taking a constant off them commutes with it."""
 
 
 def conv_layers(model: ModelProto) -> dict[str, NodeProto]:
@@ -61,3 +65,29 @@ def entering(model: ModelProto, conv: NodeProto) -> str:
     pad = padding_of(model, conv)
     name: str = conv.input[0] if pad is None else pad.input[0]
     return name
+
+
+def relu_before(model: ModelProto, conv: NodeProto) -> NodeProto | None:
+    """The ReLU whose values enter a convolution and nothing else, repeated, picked or moved at most.
+
+    None where there is no such ReLU, or the convolution pads by itself: with zeros, which are of no ReLU.
+    """
+    if any(pad for attribute in conv.attribute if attribute.name == "pads" for pad in attribute.ints):
+        return None
+    makers = {name: node for node in model.graph.node for name in node.output}
+    readers = Counter(name for node in model.graph.node for name in node.input)
+    tensor = conv.input[0]
+    while tensor in makers and readers[tensor] == 1:
+        node: NodeProto = makers[tensor]
+        if node.op_type == "Relu":
+            return node
+        if node.op_type not in _MOVES or _mode(node) not in (None, "reflect", "edge", "nearest", "CRD", "DCR"):
+            return None
+        tensor = node.input[0]
+    return None
+
+
+def _mode(node: NodeProto) -> str | None:
+    """The attribute ``mode``; of a Pad without one, that is zeros."""
+    found = next((attribute.s.decode() for attribute in node.attribute if attribute.name == "mode"), None)
+    return "constant" if node.op_type == "Pad" and found is None else found

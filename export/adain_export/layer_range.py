@@ -12,8 +12,8 @@ import numpy as np
 from adain_export import strict_json
 from adain_runtime.errors import InputError
 
-LEVELS = 127
-"""The largest of the 255 codes -127..127: int8, symmetric, zero point 0."""
+SIGNED, SHIFTED = 127, 255
+"""Steps in a range whose codes stand for -range..range, and in one whose codes stand for 0..range."""
 
 Method = Literal["minmax", "entropy", "percentile", "mse"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -24,7 +24,31 @@ NEGLIGIBLE = 1e-30
 FALLBACK = 1.0
 """The range of a tensor that is zero all over: any positive one represents it exactly."""
 
-_FIELDS = ("min", "max", "range", "scale", "ranges", "histogram")
+_FIELDS = ("min", "max", "shifted", "range", "scale", "ranges", "histogram")
+
+
+@dataclass(frozen=True)
+class Codes:
+    """How int8 codes with zero point 0 stand for the values of a tensor.
+
+    Attributes:
+        step: between neighbouring codes; positive.
+        shifted: whether 128 steps are taken off the values first. What comes out of a ReLU is never negative, and
+            would leave half of the codes unused: so it has all 256, and half the step.
+    """
+
+    step: float
+    shifted: bool = False
+
+    @property
+    def least(self) -> int:
+        """The smallest value that a code stands for, in steps."""
+        return 0 if self.shifted else -128
+
+    @property
+    def largest(self) -> int:
+        """The largest value that a code stands for, in steps."""
+        return SHIFTED if self.shifted else SIGNED
 
 
 @dataclass(frozen=True)
@@ -36,24 +60,27 @@ class LayerRange:
         maximum: largest value seen.
         ranges: of each method; values beyond -range..range are clipped. Positive; float32, as a Python number.
         histogram: SHA-256 of the histogram that the ranges came from.
+        shifted: whether the codes stand for 0..range: what enters is never negative, and nothing pads it with zeros.
     """
 
     minimum: float
     maximum: float
     ranges: Mapping[Method, float]
     histogram: str
+    shifted: bool = False
 
-    def scale(self, method: Method) -> float:
-        """The step of the codes, the float32 that goes into a graph: range / 127."""
-        return scale_of(self.ranges[method])
+    def codes(self, method: Method) -> Codes:
+        """The codes that a graph has; their step is a float32."""
+        return codes_over(self.ranges[method], shifted=self.shifted)
 
     def to_json(self, method: Method) -> dict[str, object]:
         """The layer as JSON values, with the range and the scale of the calibration's method for people to read."""
         return {
             "min": self.minimum,
             "max": self.maximum,
+            "shifted": self.shifted,
             "range": self.ranges[method],
-            "scale": self.scale(method),
+            "scale": self.codes(method).step,
             "ranges": {name: self.ranges[name] for name in METHODS},
             "histogram": self.histogram,
         }
@@ -77,9 +104,10 @@ class LayerRange:
             maximum=_float32(f"{where}.max", values["max"]),
             ranges={name: _float32(f"{where}.ranges.{name}", ranges[name]) for name in METHODS},
             histogram=strict_json.hexadecimal(f"{where}.histogram", values["histogram"]),
+            shifted=strict_json.boolean(f"{where}.shifted", values["shifted"]),
         )
         _check_ranges(where, layer)
-        for field, value in (("range", layer.ranges[method]), ("scale", layer.scale(method))):
+        for field, value in (("range", layer.ranges[method]), ("scale", layer.codes(method).step)):
             if _float32(f"{where}.{field}", values[field]) != value:
                 wanted = f"{value}, as the method {method} has it"
                 raise InputError(f"{where}.{field}: expected {wanted}; found {values[field]}")
@@ -91,9 +119,9 @@ def as_float32(value: float) -> float:
     return float(str(np.float32(value)))
 
 
-def scale_of(range_: float) -> float:
-    """The step of the codes -127..127 over a range, rounded to float32."""
-    return as_float32(np.float32(range_) / np.float32(LEVELS))
+def codes_over(range_: float, *, shifted: bool = False) -> Codes:
+    """The codes over a range, their step rounded to float32: range / 127, or range / 255 where they are shifted."""
+    return Codes(as_float32(np.float32(range_) / np.float32(SHIFTED if shifted else SIGNED)), shifted)
 
 
 def method_named(where: str, value: object) -> Method:
@@ -110,10 +138,12 @@ def method_named(where: str, value: object) -> Method:
 def _check_ranges(where: str, layer: LayerRange) -> None:
     if layer.minimum > layer.maximum:
         raise InputError(f"{where}: min {layer.minimum} is over max {layer.maximum}")
+    if layer.shifted and layer.minimum < 0:
+        raise InputError(f"{where}: shifted codes hold nothing below 0, and min is {layer.minimum}")
     largest = max(-layer.minimum, layer.maximum)
     highest = FALLBACK if largest < NEGLIGIBLE else largest
     for name, range_ in layer.ranges.items():
-        if not 0 < range_ <= highest or scale_of(range_) < np.finfo(np.float32).tiny:
+        if not 0 < range_ <= highest or codes_over(range_, shifted=layer.shifted).step < np.finfo(np.float32).tiny:
             wanted = f"a positive number of at most {highest}, the largest value seen"
             raise InputError(f"{where}.ranges.{name}: expected {wanted}; found {range_}")
 

@@ -61,7 +61,7 @@ def onnx_parts(network: Network, request: Request) -> OnnxParts:
     }
     if int8 is not None:
         for model in models.values():
-            quantise(model, int8.calibration.scales(), int8.calibration.int8, placement=int8.placement)
+            quantise(model, int8.calibration.codes(), int8.calibration.int8, placement=int8.placement)
     if request.weights == "fp16":
         for model in models.values():
             store_half(model)

@@ -115,6 +115,17 @@ def whole(where: str, value: object, *, at_least: int = 0, below: int | None = N
     return value  # type: ignore[return-value]
 
 
+def boolean(where: str, value: object) -> bool:
+    """True or false.
+
+    Raises:
+        InputError: anything else.
+    """
+    if not isinstance(value, bool):
+        raise InputError(f"{where}: expected true or false, found {_short(value)}")
+    return value
+
+
 def number(where: str, value: object) -> float:
     """A finite number.
 

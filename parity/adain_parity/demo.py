@@ -15,6 +15,7 @@ import typer
 
 from adain_export.doctor import installed
 from adain_export.target import Precision, Request, get_target
+from adain_model.samples import sample_folder
 from adain_parity.comparison import REFERENCE, TIMED_RUNS, Comparison, Row, compare
 from adain_parity.gallery import Measurements, Picture, contact_sheet, gallery_page
 from adain_runtime.backend import require, require_backend
@@ -30,7 +31,6 @@ EXPORTS: tuple[tuple[str, Precision], ...] = (("onnx", "fp32"), ("onnx", "fp16")
 """What is exported: target and precision."""
 
 PROGRAM = "python -m adain_parity.demo"
-_SAMPLES = Path(__file__).resolve().parents[2] / "examples" / "images"
 _COLUMNS = ("backend", "precision", "device", "MB", "size", "ms", "PSNR", "max abs")
 _NUMBERS = frozenset(("MB", "size", "ms", "PSNR", "max abs"))
 _VERSIONS = ("adain-edge", "torch", "onnxruntime", "onnx", "numpy", "pillow")
@@ -116,7 +116,7 @@ def find_samples(option: str, folder: Path | None) -> list[Sample]:
     Raises:
         InputError: no such folder, no images in it, or one that can't be read.
     """
-    chosen = _SAMPLES / option.strip("-") if folder is None else folder
+    chosen = sample_folder("style" if option == "--style" else "content") if folder is None else folder
     if not chosen.is_dir():
         raise InputError(f"{chosen}: no such folder of images; give one with {option} FOLDER")
     files, _ = find_contents(os.fspath(chosen))

@@ -7,9 +7,10 @@ import shutil
 
 import pytest
 
-from adain_calib import collect_command, ranges
+from adain_calib import ranges
 from adain_export.calibration import Calibration
 from adain_export.target import get_target
+from adain_model.samples import sample_folder
 from adain_runtime.backend import Probe
 from pictures import save_picture
 
@@ -75,11 +76,10 @@ def test_plain_takes_contents_alone_and_a_method_and_percentile_are_kept(command
     assert (made.method, made.origin.percentile) == ("percentile", 99.0)
 
 
-def test_a_clone_lends_its_examples_and_says_so(monkeypatch, command, checkpoint, pictures, tmp_path):
-    monkeypatch.setattr(collect_command, "_CLONE_IMAGES", pictures)
+def test_without_folders_it_takes_the_samples_of_the_package_and_says_so(command, checkpoint, tmp_path):
     code, _, err = command("collect", checkpoint, "--pairs", 1, "--size", 64, "-o", tmp_path / "c.json")
     assert code == 0
-    assert f"taking the clone's few examples in {pictures / 'content'}" in err
+    assert f"taking the package's few samples in {sample_folder('content')}" in err
 
 
 @pytest.mark.parametrize(
@@ -120,9 +120,7 @@ def test_bad_input_is_one_line_and_exit_2_and_nothing_is_written(command, start,
     assert checkpoint.read_bytes() == before
 
 
-def test_without_folders_and_without_a_clone_it_asks_for_them(monkeypatch, command, checkpoint, tmp_path, pictures):
-    monkeypatch.setattr(collect_command, "_CLONE_IMAGES", tmp_path / "installed")
-    assert "no --content folder" in command("collect", checkpoint, "-o", tmp_path / "c.json")[2]
+def test_one_folder_alone_asks_for_the_other(command, checkpoint, tmp_path, pictures):
     code, _, err = command("collect", checkpoint, "--content", pictures / "content", "-o", tmp_path / "c.json")
     assert code == 2
     assert "no --style folder" in err

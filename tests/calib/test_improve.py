@@ -51,9 +51,9 @@ def test_a_correction_is_the_mean_of_what_rounding_takes_from_the_layers_output(
             planes = folder.planes(index, size=pairs.size, stride=network.spec.stride)
             simulated.run("encoder", {"image": planes})
             hook.remove()
-            conv, scale = network.get_submodule(layer), calibration.scales()[layer]
+            conv, coded = network.get_submodule(layer), calibration.codes()[layer]
             step = conv.weight.abs().amax((1, 2, 3), keepdim=True) / 127
-            codes = torch.clamp(torch.round(seen[0] / scale), -128, 127) * scale
+            codes = torch.clamp(torch.round(seen[0] / coded.step), coded.least, coded.largest) * coded.step
             pad = torch.nn.functional.pad
             exact, coded = (
                 torch.nn.functional.conv2d(pad(x, (1, 1, 1, 1), mode="reflect"), w, stride=conv.stride)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adain_export.calibration import Calibration, inner_layers, int8_macs, layer_names
-from adain_export.layer_range import FALLBACK, METHODS, LayerRange, as_float32, scale_of
+from adain_export.layer_range import FALLBACK, METHODS, LayerRange, as_float32, codes_over
 from adain_export.searched import Searched
 from adain_model.checkpoint import encoder_id, weights_sha256
 from adain_runtime.errors import InputError
@@ -68,25 +68,27 @@ def test_ranges_and_scales_are_those_of_a_method(calibration):
     ranges = calibration.layers[name].ranges
     assert calibration.ranges()[name] == ranges["mse"]
     assert calibration.ranges("entropy")[name] == ranges["entropy"]
-    assert calibration.scales("minmax")[name] == scale_of(ranges["minmax"])
+    shifted = calibration.layers[name].shifted
+    assert calibration.codes("minmax")[name] == codes_over(ranges["minmax"], shifted=shifted)
     searched = replace(calibration, search=found())
     assert searched.with_method("mse") == searched
     assert searched.with_method("entropy").search is None  # it was found with other ranges
     other = calibration.with_method("percentile")
-    assert other.scales()[name] == calibration.scales("percentile")[name]
+    assert other.codes()[name] == calibration.codes("percentile")[name]
     assert other.digest != calibration.digest
 
 
 @given(st.floats(width=32, min_value=2.0**-90, allow_infinity=False))
-def test_a_scale_is_the_float32_of_range_over_127_and_survives_the_file(range_):
-    scale = scale_of(as_float32(range_))
-    assert np.float32(scale) == np.float32(range_) / np.float32(127)
-    assert np.float32(json.loads(json.dumps(scale))) == np.float32(scale)
+def test_a_step_is_the_float32_of_range_over_its_steps_and_survives_the_file(range_):
+    for shifted, steps in ((False, 127), (True, 255)):
+        step = codes_over(as_float32(range_), shifted=shifted).step
+        assert np.float32(step) == np.float32(range_) / np.float32(steps)
+        assert np.float32(json.loads(json.dumps(step))) == np.float32(step)
 
 
 def test_numbers_are_written_as_short_as_float32_allows():
     assert repr(as_float32(np.float32(0.1))) == "0.1"
-    assert repr(scale_of(1.0)) == "0.007874016"
+    assert repr(codes_over(1.0).step) == "0.007874016"
 
 
 def test_it_fits_its_checkpoint_and_no_other(calibration, strided, pooled):
@@ -196,7 +198,14 @@ def test_a_file_edited_into_nonsense_is_refused_and_names_the_file_and_the_field
 
 def test_a_layer_of_zeros_has_the_fallback(path):
     plain = json.loads(path.read_text())
-    zeros = {"min": 0.0, "max": 0.0, "range": FALLBACK, "scale": scale_of(FALLBACK), "histogram": SHA}
+    zeros = {
+        "min": 0.0,
+        "max": 0.0,
+        "range": FALLBACK,
+        "scale": codes_over(FALLBACK).step,
+        "shifted": False,
+        "histogram": SHA,
+    }
     plain["layers"]["decoder.conv3_1"] = zeros | {"ranges": dict.fromkeys(METHODS, FALLBACK)}
     path.write_text(json.dumps(plain))
     assert Calibration.load(path).ranges()["decoder.conv3_1"] == FALLBACK

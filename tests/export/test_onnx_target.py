@@ -91,8 +91,12 @@ def test_an_fp16_graph_convolves_in_half_and_measures_and_clips_in_float32(expor
     for node in model.graph.node:
         found[node.op_type].add(types[node.output[0]])
     assert found["Conv"] == {half}
-    for operation in ("ReduceMean", "Sqrt", "Clip"):
+    for operation in ("ReduceMean", "Sqrt"):
         assert found[operation] == {onnx.TensorProto.FLOAT}
+    clips = [node for node in model.graph.node if node.op_type == "Clip"]
+    bounds = {tensor.name for tensor in model.graph.initializer if tensor.name.endswith(("input_low", "input_high"))}
+    assert {types[node.output[0]] for node in clips if not bounds & set(node.input)} == {onnx.TensorProto.FLOAT}
+    assert all(types[node.output[0]] == half for node in clips if bounds & set(node.input))  # a ReLU before codes
 
 
 def test_nothing_in_a_bundle_tells_of_the_machine_that_made_it(exported, repository):

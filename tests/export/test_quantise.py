@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -12,10 +13,10 @@ import pytest
 import torch
 
 from adain_export import rewrites
-from adain_export.calibration import layer_names
+from adain_export.calibration import layer_names, layers_after_relu
 from adain_export.conv_nodes import conv_layers
 from adain_export.graphs import with_precision
-from adain_export.layer_range import scale_of
+from adain_export.layer_range import Codes, codes_over
 from adain_export.onnx_model import part_model
 from adain_export.quantise import OPSET, quantise, quantised_weights
 from adain_model import adain
@@ -39,12 +40,17 @@ def inner(network):
     return layer_names(network)[1:-1]
 
 
-def scales(network):
-    return dict.fromkeys(layer_names(network), scale_of(LARGEST))
+def codes(network, *, signed=False):
+    after_relu = () if signed else layers_after_relu(network)
+    return {layer: codes_over(LARGEST, shifted=layer in after_relu) for layer in layer_names(network)}
 
 
-def run(model, **feeds):
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+def run(model, *, literally=False, **feeds):
+    """The outputs; literally, operation by operation: fused ones round otherwise, and a code may be the other one."""
+    settings = onnxruntime.SessionOptions()
+    if literally:
+        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
     return session.run(None, {name: value.numpy() for name, value in feeds.items()})
 
 
@@ -54,13 +60,15 @@ def in_codes(network, layers):
 
     class Rounded(PaddedConv):
         def forward(self, features):
-            step = scale_of(LARGEST)
-            codes = torch.clamp(torch.round(features / step), -128, 127)
-            return super().forward(codes * step)
+            step, (least, largest) = self.step, self.ends
+            return super().forward(torch.clamp(torch.round(features / step), least, largest) * step)
 
     for layer in layers:
         conv = made.get_submodule(layer)
         conv.__class__ = Rounded
+        after_relu = layer in layers_after_relu(network)
+        conv.ends = (0, 255) if after_relu else (-128, 127)
+        conv.step = float(np.float32(LARGEST) / np.float32(255 if after_relu else 127))
         step = (conv.weight.abs().amax(dim=(1, 2, 3), keepdim=True).float() / 127).double()
         conv.weight.copy_(torch.round(conv.weight / step) * step)
     return made
@@ -74,7 +82,7 @@ def network(request):
 @pytest.fixture(scope="module")
 def stylizer(network):
     model = traced("stylizer", network)
-    quantise(model, scales(network), inner(network))
+    quantise(model, codes(network), inner(network))
     return model
 
 
@@ -134,8 +142,8 @@ def test_zero_points_are_zero_weights_are_int8_and_biases_stay_float(network, st
 
 def test_the_placement_changes_no_number(network, stylizer, feeds):
     before = traced("stylizer", network)
-    quantise(before, scales(network), inner(network), placement="before-pad")
-    assert np.array_equal(run(before, **feeds)[0], run(stylizer, **feeds)[0])
+    quantise(before, codes(network), inner(network), placement="before-pad")
+    assert np.array_equal(*(run(model, literally=True, **feeds)[0] for model in (before, stylizer)))
     makers = {name: node for node in before.graph.node for name in node.output}
     pads = [node for node in before.graph.node if node.op_type == "Pad"]
     assert sum(makers[node.input[0]].op_type == "QuantizeLinear" for node in pads if node.input[0] in makers) == len(
@@ -145,18 +153,18 @@ def test_the_placement_changes_no_number(network, stylizer, feeds):
 
 def test_parts_share_their_codes(network, stylizer):
     encoder = traced("encoder", network)
-    quantise(encoder, scales(network), inner(network))
+    quantise(encoder, codes(network), inner(network))
     whole = {tensor.name: tensor.raw_data for tensor in stylizer.graph.initializer}
-    codes = [tensor for tensor in encoder.graph.initializer if tensor.name.endswith(".int8")]
-    assert len(codes) == sum(layer.startswith("encoder.") for layer in inner(network))
-    assert all(whole[tensor.name] == tensor.raw_data for tensor in codes)
+    made = [tensor for tensor in encoder.graph.initializer if tensor.name.endswith(".int8")]
+    assert len(made) == sum(layer.startswith("encoder.") for layer in inner(network))
+    assert all(whole[tensor.name] == tensor.raw_data for tensor in made)
 
 
 @pytest.mark.parametrize("placement", ["after-pad", "before-pad"])
 def test_the_phase_rewrite_and_half_precision_take_it_too(network, feeds, placement):
     model = traced("stylizer", network, precision="fp16", rewritten=("fold-color", "phase"))
     plain = run(model, **feeds)[0]
-    quantise(model, scales(network), inner(network), placement=placement)
+    quantise(model, codes(network), inner(network), placement=placement)
     onnx.checker.check_model(model, full_check=True)
     held = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     assert {held[f"{layer}.input_step"].dtype for layer in inner(network)} == {np.dtype(np.float16)}
@@ -177,7 +185,7 @@ def test_a_layer_without_a_range_or_with_steps_too_small_for_half_is_named(netwo
     with pytest.raises(InputError, match=rf"{layer}: the calibration has no range"):
         quantise(traced("decoder", network), {}, [layer])
     with pytest.raises(InputError, match=rf"{layer}: its steps don't fit float16"):
-        quantise(traced("decoder", network, precision="fp16"), {layer: 1e-6}, [layer])
+        quantise(traced("decoder", network, precision="fp16"), {layer: Codes(1e-6)}, [layer])
 
 
 def test_layers_of_another_part_are_passed_over(network):
@@ -185,3 +193,45 @@ def test_layers_of_another_part_are_passed_over(network):
     before = list(conv_layers(model))
     quantise(model, {}, [layer for layer in layer_names(network) if layer.startswith("decoder.")])
     assert list(conv_layers(model)) == before
+
+
+def test_after_a_relu_a_clip_takes_the_constant_off_and_the_next_bias_gives_it_back(network):
+    plain, model = traced("stylizer", network), traced("stylizer", network)
+    chosen = [layer for layer in inner(network) if layer in layers_after_relu(network)]
+    quantise(model, codes(network), chosen)
+    before, after = (
+        Counter(node.op_type for node in each.graph.node) - Counter(QuantizeLinear=99, DequantizeLinear=99)
+        for each in (plain, model)
+    )
+    assert len(chosen) >= len(inner(network)) - 1  # all but what AdaIN gives
+    assert after == before - Counter(Relu=len(chosen)) + Counter(Clip=len(chosen))  # and no operation more
+
+
+def test_shifted_codes_are_twice_as_fine(network, feeds):
+    exact = run(traced("stylizer", network), **feeds)[0]
+    errors = []
+    for signed in (True, False):
+        model = traced("stylizer", network)
+        quantise(model, codes(network, signed=signed), sorted(layers_after_relu(network))[:2])
+        errors.append(np.square(run(model, **feeds)[0] - exact).mean())
+    assert errors[1] < errors[0] / 2
+
+
+def test_shifted_codes_where_no_relu_is_before_are_refused(network):
+    layer = next(layer for layer in inner(network) if layer not in layers_after_relu(network))
+    with pytest.raises(InputError, match=rf"{layer}: its codes are shifted, and no ReLU"):
+        quantise(traced("stylizer", network), {layer: codes_over(LARGEST, shifted=True)}, [layer])
+
+
+def test_a_shifted_bias_that_half_precision_cannot_hold_is_named(network):
+    layer = sorted(layers_after_relu(network))[0]
+    with pytest.raises(InputError, match=r"its biases or bounds don't fit float16"):
+        quantise(traced("stylizer", network, precision="fp16"), {layer: Codes(900.0, shifted=True)}, [layer])
+
+
+def test_where_zeros_pad_no_codes_are_shifted():
+    padded = make_network(replace(SPECS["strided"], padding="zeros"))
+    assert not layers_after_relu(padded)
+    layer = inner(padded)[0]
+    with pytest.raises(InputError, match=rf"{layer}: its codes are shifted, and no ReLU"):
+        quantise(traced("encoder", padded), {layer: codes_over(LARGEST, shifted=True)}, [layer])
