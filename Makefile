@@ -37,7 +37,8 @@ lint: setup ## ruff: style and import directions
 type: setup ## mypy --strict over all rooms
 	$(BIN)/mypy
 
-bench: setup ## start-up, folders, large photos, phase rewrite: benchmarks/results
+bench: setup ## every backend on the CPU (VGG19=FILE.safetensors too), start-up, folders, large photos: benchmarks/results
+	$(BIN)/adain-bench --output benchmarks/results/cpu $(if $(VGG19),--checkpoint $(VGG19))
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/own_time.py
 	$(BIN)/python benchmarks/folder.py

@@ -20,8 +20,11 @@ BELOW = {
     "calib": {"export", "model", "runtime"},
     "parity": {"model", "train", "export", "calib", "runtime"},
 }
-COMMANDS = {"adain-run", "adain-style", "adain-model", "adain-export", "adain-calib", "adain-train", "adain-parity"}
-LAZY = {"coremltools"}  # a backend's library, imported when it is first used and only there
+COMMANDS = {
+    *("adain-run", "adain-style", "adain-model", "adain-export", "adain-calib", "adain-train", "adain-parity"),
+    "adain-bench",
+}
+LAZY = {"coremltools", "MNN", "openvino"}  # a backend's library, imported when it is first used and only there
 BASE = {"numpy", "PIL", "typer", "rich", "onnxruntime", "safetensors"}
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from adain_export.graphs import part_module, with_precision
 from adain_export.target import Request
-from adain_export.tolerances import Limits, Metrics, limits_of
+from adain_export.tolerances import Limits, Metrics, limits_of, on_bytes
 from adain_model.network import Network
 from adain_runtime.backend import Array, Session
 from adain_runtime.errors import QualityError
@@ -56,10 +56,12 @@ def check(
         QualityError: a difference beyond the tolerance; names part, size and both numbers.
     """
     runners: dict[str, Callable[[str, Arrays], Arrays]] = {runtime: session.run}
-    if request.label == "fp16" and limits is None:
+    if request.accuracy == "fp16" and limits is None:
         half = with_precision(network, "fp16")
         runners["torch rounding to float16"] = lambda part, feeds: in_torch(part, half, feeds)
-    held_to = limits or limits_of(session.bundle.manifest.target, request.label)
+    held_to = limits or limits_of(session.bundle.manifest.target, request.accuracy)
+    if eight_bits and limits is None:
+        held_to = on_bytes(held_to)
     worst, lowest, cases = 0.0, float("inf"), []
     for part in session.bundle.manifest.parts:
         for batch, height, width in sizes:

@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from adain_export.commands.coreml import coreml
+from adain_export.commands.mnn import mnn
 from adain_export.commands.onnx import onnx
 from adain_export.commands.shared import files_table, parity_line
 from adain_export.commands.trt import trt
@@ -24,6 +25,7 @@ EXAMPLES = console.examples(
     ("adain-export onnx --int8 calibration.json", "in int8, see adain-calib"),
     ("adain-export coreml --size 512 --size 768", "for iPhone, in half"),
     ("adain-export trt --fp16 --kit -o build", "to build TensorRT engines elsewhere"),
+    ("adain-export mnn vgg19.safetensors", "for MNN: CPUs, Android"),
     ("adain-export inspect build/vgg19-onnx-fp16", "what is in a bundle"),
     ("adain-export doctor", "what works here"),
 )
@@ -44,6 +46,7 @@ def options(_version: console.Version = False) -> None:
 app.command()(onnx)
 app.command()(coreml)
 app.command()(trt)
+app.command()(mnn)
 
 
 @app.command(name="list")

@@ -23,6 +23,7 @@ PACKAGES = (
         "tensorrt-rtx-cu13-bindings",
         "cuda-bindings",
         "MNN",
+        "openvino",
     ),
 )
 

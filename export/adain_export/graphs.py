@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from adain_export.target import Precision
+from adain_export.target import IO, Precision
 from adain_model.network import Network
 from adain_runtime.errors import InputError
 
@@ -57,16 +57,52 @@ class StylizerPart(nn.Module):
         return _decode(self.network, features, scale, shift)
 
 
-_MODULES: Mapping[str, type[nn.Module]] = {
-    "encoder": EncoderPart,
-    "decoder": DecoderPart,
-    "stylizer": StylizerPart,
+class EncoderBytes(EncoderPart):
+    """The encoder of an image as bytes."""
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[N,H,W,3] uint8 to features, mean and std."""
+        return super().forward(_planes(image))
+
+
+class DecoderBytes(DecoderPart):
+    """The decoder to an image as bytes."""
+
+    def forward(self, features: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """An image [N,H,W,3] uint8."""
+        return _bytes(super().forward(features, scale, shift))
+
+
+class StylizerBytes(StylizerPart):
+    """The stylizer from bytes to bytes."""
+
+    def forward(self, image: Tensor, mean: Tensor, std: Tensor, alpha: Tensor) -> Tensor:
+        """[N,H,W,3] uint8 to the same."""
+        return _bytes(super().forward(_planes(image), mean, std, alpha))
+
+
+_MODULES: Mapping[tuple[str, IO], type[nn.Module]] = {
+    ("encoder", "float"): EncoderPart,
+    ("decoder", "float"): DecoderPart,
+    ("stylizer", "float"): StylizerPart,
+    ("encoder", "uint8"): EncoderBytes,
+    ("decoder", "uint8"): DecoderBytes,
+    ("stylizer", "uint8"): StylizerBytes,
 }
 
 
-def part_module(name: str, network: Network) -> nn.Module:
+def part_module(name: str, network: Network, io: IO = "float") -> nn.Module:
     """A part's module; its weights are the network's own."""
-    return _MODULES[name](network).eval()
+    return _MODULES[name, io](network).eval()
+
+
+def _planes(image: Tensor) -> Tensor:
+    return image.permute(0, 3, 1, 2).float() / 255
+
+
+def _bytes(image: Tensor) -> Tensor:
+    """Rounded to even as NumPy's rint does, so that a graph and the runtime give the same bytes."""
+    return (image * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def with_precision(network: Network, precision: Precision) -> Network:

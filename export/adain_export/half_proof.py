@@ -21,6 +21,7 @@ from adain_export.check import in_torch, part_feeds
 from adain_export.half_emulation import Floats, Outcome, emulated, float16_tensors, float_tensors, outcomes, run
 from adain_export.onnx_parts import onnx_parts
 from adain_export.target import Request
+from adain_export.tolerances import limits_of
 
 if TYPE_CHECKING:
     from adain_model.network import Network

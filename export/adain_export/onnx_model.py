@@ -13,6 +13,7 @@ from onnx import ModelProto
 from torch.export import Dim
 
 from adain_export.graphs import part_module
+from adain_export.target import IO
 from adain_model.network import Network
 from adain_runtime.manifest import Part
 from adain_runtime.manifest import Tensor as TensorInfo
@@ -22,6 +23,7 @@ TRACED = (2, 48, 72)  # batch, height, width: not square, and no size that the c
 OUTPUT_NAMES = {"stylizer": ("stylized",)}  # a graph's names are unique, and its input is `image` already
 PREFIX = "network."  # where the parts keep the network; the ONNX initialisers are named as in the checkpoint
 
+_BYTES = "RGB, a byte each; height and width are multiples of the encoder's stride"
 _DESCRIPTIONS: Mapping[str, str] = {
     "image": "RGB in [0, 1]; height and width are multiples of the encoder's stride",
     "features": "the encoder's last activation",
@@ -33,7 +35,7 @@ _DESCRIPTIONS: Mapping[str, str] = {
 }
 
 
-def part_model(name: str, network: Network, interface: Part, *, opset: int = OPSET) -> ModelProto:
+def part_model(name: str, network: Network, interface: Part, *, opset: int = OPSET, io: IO = "float") -> ModelProto:
     """Trace one part.
 
     Args:
@@ -41,6 +43,7 @@ def part_model(name: str, network: Network, interface: Part, *, opset: int = OPS
         network: in its precision, rewritten; evaluation mode.
         interface: what the part takes and gives.
         opset: of the model.
+        io: what the images are, as the interface says.
 
     Returns:
         A model whose initialisers hold the weights, named as in the checkpoint; no trace of this machine in it.
@@ -57,7 +60,7 @@ def part_model(name: str, network: Network, interface: Part, *, opset: int = OPS
     outputs = list(OUTPUT_NAMES.get(name, [tensor.name for tensor in interface.outputs]))
     with _without_known_remarks():
         program = torch.onnx.export(
-            part_module(name, network),
+            part_module(name, network, io),
             tuple(_example(tensor, stride) for tensor in interface.inputs),
             dynamo=True,
             dynamic_shapes=shapes,
@@ -129,7 +132,7 @@ def _declare(model: ModelProto, interface: Part, outputs: list[str]) -> None:
     if [info.name for info in declared] != names:
         raise RuntimeError(f"torch.onnx.export named {[info.name for info in declared]}, and {names} was asked for")
     for info, tensor in zip(declared, (*interface.inputs, *interface.outputs), strict=True):
-        info.doc_string = _DESCRIPTIONS[tensor.name]
+        info.doc_string = _BYTES if tensor.dtype == "uint8" else _DESCRIPTIONS[tensor.name]
         del info.metadata_props[:]
         for axis, wanted in zip(info.type.tensor_type.shape.dim, tensor.shape, strict=True):
             axis.Clear()

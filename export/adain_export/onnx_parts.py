@@ -11,6 +11,8 @@ from adain_export.graphs import with_precision
 from adain_export.onnx_model import OPSET, part_model
 from adain_export.quantise import OPSET as INT8_OPSET
 from adain_export.quantise import quantise
+from adain_export.stored_weights import store_half
+from adain_export.target import GraphRequest
 from adain_runtime.manifest import PART_NAMES, DType, Part
 from adain_runtime.parts import part_interface
 
@@ -44,18 +46,25 @@ def onnx_parts(network: Network, request: Request) -> OnnxParts:
     Raises:
         InputError: a calibration that was made for another network.
     """
+    request = GraphRequest.of(request)
     int8 = request.int8
     rewritten = copy.deepcopy(network) if int8 is None else int8.calibration.prepared(network)
     applied = rewrites.apply(rewritten, request.rewrites)
     rewritten = with_precision(rewritten, request.precision)
     interfaces = {
-        part: part_interface(part, network.spec, f"{part}.onnx", features=FEATURES[request.precision])
+        part: part_interface(part, network.spec, f"{part}.onnx", features=FEATURES[request.precision], io=request.io)
         for part in PART_NAMES
         if part in request.parts
     }
     opset = OPSET if int8 is None else INT8_OPSET
-    models = {part: part_model(part, rewritten, interface, opset=opset) for part, interface in interfaces.items()}
+    models = {
+        part: part_model(part, rewritten, interface, opset=opset, io=request.io)
+        for part, interface in interfaces.items()
+    }
     if int8 is not None:
         for model in models.values():
             quantise(model, int8.calibration.codes(), int8.calibration.int8, placement=int8.placement)
+    if request.weights == "fp16":
+        for model in models.values():
+            store_half(model)
     return OnnxParts(models, interfaces, applied)

@@ -21,7 +21,15 @@ GROUP = "adain_export.targets"
 REWRITES = ("fold-color", "phase")
 Precision = Literal["fp32", "fp16"]
 Placement = Literal["after-pad", "before-pad"]
+Weights = Literal["fp32", "fp16", "int8"]
+IO = Literal["float", "uint8"]
 PLACEMENTS: tuple[Placement, ...] = get_args(Placement)
+WEIGHTS: tuple[Weights, ...] = get_args(Weights)
+IOS: tuple[IO, ...] = get_args(IO)
+BYTES = "-uint8"
+"""What a bundle's label ends with where its images are bytes."""
+
+_STORED: dict[Weights, str] = {"fp32": "", "fp16": "-w16", "int8": "-w8"}
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,51 @@ class Request:
         if self.int8 is None:
             return self.precision
         return "int8" if self.precision == "fp32" else f"int8-{self.precision}"
+
+    @property
+    def accuracy(self) -> str:
+        """What the tolerances call it: the label, without what changes no number but the images' type."""
+        return self.label
+
+
+@dataclass(frozen=True)
+class GraphRequest(Request):
+    """What to export where the graph is made of our ONNX parts and may take bytes.
+
+    Attributes:
+        weights: how a float32 network's weights are stored; computed with in float32 all the same.
+        io: images as float planes [N,3,H,W] in [0, 1], or as bytes [N,H,W,3] with the rounding in the graph.
+    """
+
+    weights: Weights = "fp32"
+    io: IO = "float"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _known("weights", [self.weights], WEIGHTS)
+        _known("io", [self.io], IOS)
+        if self.weights != "fp32" and (self.precision != "fp32" or self.int8 is not None):
+            raise InputError(
+                f"weights {self.weights} is about a float32 network, and this one is "
+                f"{'int8' if self.int8 else self.precision}; leave one of the two out"
+            )
+
+    @classmethod
+    def of(cls, request: Request) -> GraphRequest:
+        """The same request, with float32 weights and float images where it says nothing of them."""
+        if isinstance(request, GraphRequest):
+            return request
+        return cls(request.name, request.precision, request.parts, request.rewrites, request.int8)
+
+    @property
+    def label(self) -> str:
+        """The precision in the bundle's name: ``accuracy``, and ``-uint8`` where images are bytes."""
+        return self.accuracy + (BYTES if self.io == "uint8" else "")
+
+    @property
+    def accuracy(self) -> str:
+        """``fp32``, ``fp32-w16``, ``fp32-w8``, ``fp16``, ``int8`` or ``int8-fp16``."""
+        return super().label + _STORED[self.weights]
 
 
 class Target(Protocol):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from math import inf
 from pathlib import Path
 from typing import Literal, get_args
 
 from adain_export import records
+from adain_export.target import BYTES
 from adain_runtime.errors import InputError
 
 if sys.version_info >= (3, 11):
@@ -21,6 +22,7 @@ else:
 FILE = Path(__file__).with_name("tolerances.toml")
 ANY = "any"
 PartName = Literal["encoder", "decoder", "stylizer"]
+_STEP, _BYTES_PSNR = 1.01 / 255, 55.0
 _LARGEST = 1 << 20  # bytes of a TOML file that a person wrote
 
 
@@ -118,6 +120,7 @@ def limits_of(
 ) -> Limits:
     """The limits of a precision: the backend's own, else those of its target, else those of ``any``.
 
+    A label that ends with ``-uint8`` has those of what is before it, loosened by `on_bytes`.
     A label that says how weights are stored, such as ``fp16-pal6``, has its own limits or those of ``pal6``.
 
     Args:
@@ -129,6 +132,8 @@ def limits_of(
     Raises:
         InputError: nobody has set any for this precision.
     """
+    if precision.endswith(BYTES):
+        return on_bytes(limits_of(backend, precision.removesuffix(BYTES), table, target=target))
     known = built_in() if table is None else table
     names = [name for name in (backend, target, ANY) if name in known]
     stored = precision.removeprefix("fp16-").removeprefix("fp32-")
@@ -138,6 +143,16 @@ def limits_of(
                 return known[name][label]
     has = sorted({label for name in names for label in known[name]})
     raise InputError(f"no tolerance is set for {backend} {precision}, only for {', '.join(has)}: add it to {FILE.name}")
+
+
+def on_bytes(limits: Limits) -> Limits:
+    """Limits where images are bytes: a value between two of them may be rounded to either, and that in few places."""
+
+    def loosened(part: Metrics) -> Metrics:
+        step = None if part.max_abs is None else part.max_abs + _STEP
+        return replace(part, max_abs=step, psnr=None if part.psnr is None else min(part.psnr, _BYTES_PSNR))
+
+    return replace(limits, decoder=loosened(limits.decoder), stylizer=loosened(limits.stylizer))
 
 
 @cache

@@ -104,6 +104,7 @@ def _write_script(path: Path, text: str) -> None:
 def _write_golden(path: Path, network: Network, request: Request, profile: Profile) -> None:
     """Small pictures within the profile, not square where it allows that, and what float32 torch makes of them."""
     from adain_export.check import in_torch, part_feeds
+    from adain_export.tolerances import limits_of
     from adain_runtime.trt.golden import save_golden
 
     height = profile.min[0]

@@ -58,7 +58,7 @@ class TorchBackend:
             UnavailableError: the device is not here.
         """
         check_target(bundle, NAME, NAME)
-        options.only(NAME, "threads", "provider", "allow_fallback")
+        options.only(NAME, "threads", "provider", "allow_fallback", "exact")
         from adain_model.checkpoint import load_network
 
         network = load_network(bundle.graph("stylizer"))

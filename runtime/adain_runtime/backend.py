@@ -48,12 +48,14 @@ class Options:
         provider: the device or execution provider, by the backend's own name for it; None is its usual one.
         allow_fallback: accept another provider where the one asked for doesn't come up.
         rebuild: build what a bundle needs for this machine, where that is not there or doesn't fit, into a cache.
+        exact: keep all of float32 where the backend has a faster way that loses some (mnn: Winograd's large tiles).
     """
 
     threads: int | None = None
     provider: str | None = None
     allow_fallback: bool = False
     rebuild: bool = False
+    exact: bool = False
 
     def __post_init__(self) -> None:
         most = 4 * (os.cpu_count() or 1)  # beyond, threads wait for each other and a run of seconds takes minutes
@@ -216,6 +218,7 @@ def open_bundle(
     provider: str | None = None,
     allow_fallback: bool = False,
     rebuild: bool = False,
+    exact: bool = False,
 ) -> Session:
     """Open a bundle folder or an embedded model for its parts, arrays in and out.
 
@@ -223,7 +226,7 @@ def open_bundle(
         InputError: no such model or backend, or an option that the backend doesn't have.
         UnavailableError: the backend or the provider doesn't work here.
     """
-    options = Options(threads=threads, provider=provider, allow_fallback=allow_fallback, rebuild=rebuild)
+    options = Options(threads=threads, provider=provider, allow_fallback=allow_fallback, rebuild=rebuild, exact=exact)
     chosen = require_backend(backend)
     return chosen.open(chosen.find(model), options)
 

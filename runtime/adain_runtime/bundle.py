@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from adain_runtime.errors import BundleError, InputError
 from adain_runtime.files import sha256_file
@@ -144,7 +145,9 @@ def _misfit(manifest: Manifest) -> str | None:
     if any(max(size) > _LARGEST_EXACT for size in sizes.exact):
         return f"an exact size is over {_LARGEST_EXACT} pixels a side"
     for name, part in manifest.parts.items():
-        wanted = part_interface(name, manifest.spec, part.file)
+        tensors = (*part.inputs, *part.outputs)
+        io: Literal["float", "uint8"] = "uint8" if any(t.dtype == "uint8" for t in tensors) else "float"
+        wanted = part_interface(name, manifest.spec, part.file, io=io)
         for found, fits in ((part.inputs, wanted.inputs), (part.outputs, wanted.outputs)):
             if [tensor.name for tensor in found] != [tensor.name for tensor in fits]:
                 return f"part {name} has {[t.name for t in found]}, and {[t.name for t in fits]} is what it must have"

@@ -57,7 +57,7 @@ def pad_to_fit(image: Pixels, sizes: Sizes) -> Pixels:
     Raises:
         InputError: it is larger than the bundle takes.
     """
-    height, width = padded_size(*image.shape[:2], sizes)
+    height, width = padded_size(image.shape[0], image.shape[1], sizes)
     return padded_window(image, (0, height), (0, width), repeated=bool(sizes.exact))
 
 

@@ -13,6 +13,7 @@ from adain_runtime.backend import Array
 from adain_runtime.bundle import Bundle
 from adain_runtime.errors import BundleError, InputError, QualityError
 from adain_runtime.manifest import Sizes, Tensor
+from adain_runtime.pixels import takes_bytes, to_bytes, to_floats
 from adain_runtime.sizes import check_size
 
 _S = TypeVar("_S", bound="BaseSession")
@@ -42,6 +43,7 @@ class BaseSession(ABC):
         Args:
             part: ``encoder``, ``decoder`` or ``stylizer``.
             feeds: the manifest's input names to arrays of the manifest's shapes; floats of another width are cast.
+                A bundle whose images are bytes takes float planes too, and then gives them.
 
         Returns:
             The manifest's output names to arrays, in the manifest's types.
@@ -53,10 +55,13 @@ class BaseSession(ABC):
         if self._closed:
             raise InputError(f"{self._bundle.path}: this session is closed")
         wanted = self._bundle.part(part)
+        as_float = takes_bytes(wanted) and not any(values.dtype == np.uint8 for values in feeds.values())
+        if as_float:
+            feeds = to_bytes(wanted, feeds)
         ready = check_feeds(part, wanted.inputs, feeds, self._bundle.manifest.sizes)
         outputs = self._run(part, ready)
         self._check_outputs(part, outputs, dimensions_of(wanted.inputs, ready))
-        return outputs
+        return to_floats(outputs) if as_float else outputs
 
     def _check_outputs(self, part: str, outputs: Mapping[str, Array], dimensions: Mapping[str, int]) -> None:
         for tensor in self._bundle.part(part).outputs:

@@ -62,6 +62,7 @@ class Stylizer:
         provider: str | None = None,
         allow_fallback: bool = False,
         rebuild: bool = False,
+        exact: bool = False,
         cache: bool = True,
         tell: Callable[[str], None] = warn,
     ) -> _S:
@@ -73,6 +74,7 @@ class Stylizer:
             threads: see ``Options``, as the next two.
             provider: the device.
             allow_fallback: accept another device.
+            exact: keep all of float32 where the backend has a faster way that loses some.
             rebuild: build an engine anew where it is not of this machine, on backends that can.
             cache: keep the statistics of styles that are files in the platform's cache folder (``ADAIN_CACHE`` names
                 another, or says ``off``).
@@ -90,6 +92,7 @@ class Stylizer:
             provider=provider,
             allow_fallback=allow_fallback,
             rebuild=rebuild,
+            exact=exact,
         )
         return cls(session, StyleCache(default_folder() if cache else None, tell))
 

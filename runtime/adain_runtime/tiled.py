@@ -71,7 +71,7 @@ class TiledPicture:
         self._minimum = -(-manifest.sizes.minimum // self._stride)
         sizes = manifest.sizes
         if side is None:
-            height, width = padded_size(*image.shape[:2], sizes)
+            height, width = padded_size(image.shape[0], image.shape[1], sizes)
         else:
             height, width = (padded_side(pixels, sizes.multiple, sizes.minimum) for pixels in image.shape[:2])
         self.padded, self._repeated = (height, width), bool(sizes.exact)

@@ -135,7 +135,8 @@ class Deviceless(Grey):
         raise UnavailableError("no such device")
 
 
-def test_the_embedded_export_agrees_with_torch_on_every_pair(bundles):
+def test_the_embedded_export_agrees_with_torch_on_every_pair(bundles, install):
+    install(get_backend("onnx"))
     compared = compare(bundles, [photo(1), photo(2, 33, 50)], [photo(3), photo(4), photo(5)])
     reference, onnx = compared.rows
     assert reference.is_reference
@@ -220,7 +221,8 @@ def test_a_backend_with_values_that_are_not_finite_fails_and_the_others_go_on(bu
     assert compared.shown.backend == "onnx"
 
 
-def test_every_step_is_reported_up_to_the_last(bundles):
+def test_every_step_is_reported_up_to_the_last(bundles, install):
+    install(get_backend("onnx"))
     told: list[tuple[int, int, str]] = []
     compare(bundles, [photo(1)], [photo(2), photo(3)], report=lambda *step: told.append(step))
     assert [done for done, _, _ in told] == list(range(1, 7))  # two runners: two pictures each, one timing each

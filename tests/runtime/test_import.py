@@ -10,7 +10,8 @@ import sys
 from importlib.abc import MetaPathFinder
 
 ROOMS = {"adain_model", "adain_train", "adain_export", "adain_calib", "adain_parity"}
-NAMES = ROOMS | {"torch", "torchvision", "onnx", "onnxscript", "lightning", "tensorboard", "coremltools", "MNN"}
+NAMES = ROOMS | {"torch", "torchvision", "onnx", "onnxscript", "lightning", "tensorboard"}
+NAMES |= {"coremltools", "MNN", "openvino"}
 
 class Blocker(MetaPathFinder):
     def find_spec(self, name, path=None, target=None):

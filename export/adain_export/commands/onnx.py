@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 from adain_export.commands import shared
-from adain_export.target import Request, get_target
+from adain_export.target import IO, GraphRequest, Weights, get_target
 from adain_runtime.backend import require
 from adain_runtime.cli import console
 
@@ -18,6 +19,8 @@ def onnx(
     placement: shared.PlacementName = shared.AFTER_PAD,
     parts: shared.Parts = shared.ALL_PARTS,
     rewrites: shared.Rewrites = None,
+    weights: shared.StoredWeights = "fp32",
+    io: shared.ImageType = "float",
     name: shared.Name = None,
     as_json: console.AsJson = False,
     _verbose: console.Verbose = False,
@@ -26,11 +29,13 @@ def onnx(
     target = get_target("onnx")
     require("target onnx", target.probe())
     network = shared.load(checkpoint)
-    request = Request(
+    request = GraphRequest(
         name=network.spec.name if name is None else name,
         precision="fp16" if fp16 else "fp32",
         parts=shared.split(parts),
         rewrites=shared.rewrites_of(rewrites),
         int8=shared.int8_of(int8, placement),
+        weights=cast(Weights, weights),
+        io=cast(IO, io),
     )
     shared.show_export(target.export(network, request, output), as_json)

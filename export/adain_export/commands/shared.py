@@ -51,6 +51,12 @@ Rewrites = Annotated[
         show_default=False,
     ),
 ]
+StoredWeights = Annotated[
+    str, typer.Option("--weights", metavar="fp32|fp16|int8", help="How weights are stored; computed with in float32.")
+]
+ImageType = Annotated[
+    str, typer.Option("--io", metavar="float|uint8", help="Images as float planes, or as bytes of RGB pixels.")
+]
 Name = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(help="Model name in the bundle. Default: the network's own.", show_default=False),

@@ -10,6 +10,7 @@ import numpy as np
 
 from adain_export.coreml.palette import palette
 from adain_export.coreml.request import SYSTEMS, CoremlRequest, Plan
+from adain_export.layer_range import codes_over
 
 if TYPE_CHECKING:
     from adain_export.calibration import Calibration
@@ -109,7 +110,8 @@ def _quantise_activations(function: Any, calibration: Calibration) -> None:  # n
     The second pair changes no number (padding, pooling and upsampling keep codes), and lets a device keep int8 between
     two convolutions.
     """
-    scales = calibration.scales()
+    # a package's codes are symmetric, whatever the graph's: what they span is the same
+    scales = {name: codes_over(range_).step for name, range_ in calibration.ranges().items()}
     with function:
         for op in list(function.operations):
             layer = layer_of(op, calibration.layers) if op.op_type == "conv" else None

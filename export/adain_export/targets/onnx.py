@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adain_export.target import GraphRequest
 from adain_runtime.backend import Options, Probe, require, require_backend
 from adain_runtime.bundle import MANIFEST, Bundle, describe_files, unlisted
 from adain_runtime.errors import InputError
@@ -41,6 +42,9 @@ class OnnxTarget:
         from adain_export.onnx_parts import onnx_parts
         from adain_export.shared_weights import save_sharing
 
+        request = GraphRequest.of(request)
+        if request.weights == "int8":
+            raise InputError("target onnx stores weights as fp32 or fp16, and target mnn as int8 too")
         final = out / f"{request.name}-{NAME}-{request.label}"
         refuse_foreign_folder(final)
         made = onnx_parts(network, request)
@@ -94,8 +98,9 @@ def onnxruntime_parity(bundle: Bundle, network: Network, request: Request) -> Pa
     """
     from adain_export.check import check
 
+    eight_bits = GraphRequest.of(request).io == "uint8"
     with require_backend(NAME).open(bundle, Options()) as session:
-        return check(session, network, request, f"onnxruntime {version('onnxruntime')}")
+        return check(session, network, request, f"onnxruntime {version('onnxruntime')}", eight_bits=eight_bits)
 
 
 def refuse_foreign_folder(path: Path) -> None:

@@ -76,6 +76,9 @@ def run(
         Optional[int],  # noqa: UP045
         typer.Option(min=1, help="CPU threads. Default: the backend's choice.", show_default=False),
     ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="All of float32, where the backend has a faster way that loses some (mnn).")
+    ] = False,
     alpha: Annotated[float, typer.Option(help="1 is all style, 0 the photo as the network redraws it.")] = 1.0,
     weights: Annotated[
         Optional[str],  # noqa: UP045
@@ -144,6 +147,7 @@ def run(
         provider=provider,
         allow_fallback=allow_fallback,
         rebuild=rebuild,
+        exact=exact,
         cache=not no_cache,
         tell=lambda line: console.say(f"adain-run: {line}"),
     ) as stylizer:

@@ -1,0 +1,38 @@
+"""``adain-export mnn``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+from adain_export.commands import shared
+from adain_export.target import IO, Weights, get_target
+from adain_export.targets.mnn import MnnRequest
+from adain_runtime.backend import require
+from adain_runtime.cli import console
+
+
+def mnn(
+    checkpoint: shared.Checkpoint = None,
+    output: shared.Output = Path(),
+    weights: shared.StoredWeights = "fp32",
+    io: shared.ImageType = "float",
+    parts: shared.Parts = shared.ALL_PARTS,
+    rewrites: shared.Rewrites = None,
+    name: shared.Name = None,
+    as_json: console.AsJson = False,
+    _verbose: console.Verbose = False,
+) -> None:
+    """Write an MNN bundle, checked in MNN against PyTorch before it is kept."""
+    target = get_target("mnn")
+    require("target mnn", target.probe())
+    network = shared.load(checkpoint)
+    request = MnnRequest(
+        name=network.spec.name if name is None else name,
+        parts=shared.split(parts),
+        rewrites=MnnRequest.rewrites if rewrites is None else shared.split(rewrites),
+        weights=cast(Weights, weights),
+        io=cast(IO, io),
+    )
+    bundle = target.export(network, request, output)
+    shared.show_export(bundle, as_json, f"adain-run PHOTO STYLE --model {bundle.path} --backend mnn")

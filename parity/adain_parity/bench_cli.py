@@ -1,0 +1,195 @@
+"""``adain-bench``: how fast, how large and how exact every backend is on this machine's CPU."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, Optional
+
+import typer
+from PIL import Image
+
+from adain_model.samples import sample_folder
+from adain_parity.bench import Case, Contender, LeftOut, Row, measure_app, measure_parts
+from adain_parity.bench_load import LoadWatch
+from adain_parity.bench_report import Benchmark, require_matplotlib, write
+from adain_parity.machine import processor
+from adain_runtime.backend import get_backend
+from adain_runtime.cli import console
+from adain_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from adain_model.network import Network
+
+PLAIN = "onnx, plain export"
+PACKAGES = ("adain-edge", "numpy", "onnxruntime", "openvino", "MNN", "torch")
+SIZES = (256, 512, 1024)
+_APP_SIZE = 512
+_LARGEST_SCRATCH = 4096
+
+app = console.new_app("Measure the backends on this machine.")
+
+
+def main() -> NoReturn:
+    """Entry point."""
+    console.run(app, "adain-bench")
+
+
+@app.command()
+def bench(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Writes OUTPUT.json, .md and .png.")] = Path("bench"),
+    checkpoint: Annotated[
+        Optional[list[Path]],  # noqa: UP045 Typer reads this at run time on Python 3.10
+        typer.Option(help="FILE.safetensors, measured beside the embedded student; may be given again."),
+    ] = None,
+    size: Annotated[
+        Optional[list[int]],  # noqa: UP045
+        typer.Option(min=16, max=_LARGEST_SCRATCH, help="Side in pixels; may be given again. Default: 256 512 1024."),
+    ] = None,
+    threads: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="CPU threads of each backend. Default: all CPUs.", show_default=False),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=3, help="Rounds at most; at least three are run.")] = 15,
+    seconds: Annotated[float, typer.Option(min=0, help="No round begins later than this after a size's first.")] = 45,
+    photo: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="What is stylised. Default: the repository's sample.", show_default=False),
+    ] = None,
+    style: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="After what. Default: the repository's sample.", show_default=False),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A look: 256 px and three rounds.")] = False,
+    _verbose: console.Verbose = False,
+    _version: console.Version = False,
+) -> None:
+    """Measure the stylizer part and the whole of adain-run, backend by backend in turn, and write tables and a plot."""
+    require_matplotlib()
+    from rich.markdown import Markdown
+
+    from adain_model.checkpoint import embedded_checkpoint
+
+    sizes = sorted(set(size or ((256,) if quick else SIZES)))
+    if odd := [side for side in sizes if side % 8]:
+        raise InputError(f"--size {odd[0]}: the networks take multiples of 8; {odd[0] // 8 * 8 or 16} is near")
+    rounds = 3 if quick else rounds
+    photo, style = _sample(photo, "content", "chelsea.jpg"), _sample(style, "style", "summertime.jpg")
+    for path in checkpoint or ():
+        if not path.is_file():
+            raise InputError(f"{path}: no such checkpoint; adain-model import makes one")
+    rows: list[Row] = []
+    left_out: list[LeftOut] = []
+    used, peak, watch = threads or os.cpu_count() or 1, 0.0, LoadWatch()
+    for path in [embedded_checkpoint(), *(checkpoint or ())]:
+        with TemporaryDirectory(prefix="adain-bench-") as scratch:
+            folder = Path(scratch)
+            network, contenders, missing = _contenders(path, folder)
+            for side in sizes:
+                left_out += [LeftOut(network.spec.name, side, *one) for one in missing]
+                case = _case(network, path, side, contenders, photo, style)
+                found, lost, rate = measure_parts(
+                    case, folder, threads=used, rounds=rounds, seconds=seconds, report=console.say
+                )
+                rows, left_out, peak = rows + found, left_out + lost, max(peak, rate)
+                if side == min(sizes, key=lambda one: abs(one - _APP_SIZE)):
+                    small = folder / "photo.jpg"
+                    _resized(photo, side).save(small, quality=95)
+                    found, lost = measure_app(
+                        case, small, style, folder, threads=used, rounds=3 if quick else 5, report=console.say
+                    )
+                    rows, left_out = rows + found, left_out + lost
+    measured = Benchmark(
+        command=shlex.join(["adain-bench", *_shown(sys.argv[1:])]),
+        processor=processor(),
+        cores=os.cpu_count() or 1,
+        threads=used,
+        tools=_tools(),
+        load=watch.look(),
+        sgemm=peak,
+        baseline=PLAIN,
+        rows=tuple(rows),
+        left_out=tuple(left_out),
+    )
+    written = write(measured, output)
+    console.show(Markdown(measured.to_markdown()))
+    console.say(f"wrote {', '.join(map(str, written))}")
+
+
+def _contenders(path: Path, folder: Path) -> tuple[Network, list[Contender], list[tuple[str, str]]]:
+    """Exports that the backends here can run, the plain one first; and those that can't be run, with why."""
+    from adain_export.target import Request, get_target
+    from adain_export.targets.mnn import MnnRequest
+    from adain_model.checkpoint import load_network
+
+    network = load_network(path)
+    name, missing = network.spec.name, []
+    console.say(f"{name}: exporting")
+    onnx = get_target("onnx")
+    plain = onnx.export(network, Request(name, rewrites=("fold-color",)), folder / "plain").path
+    phase = onnx.export(network, Request(name), folder / "phase").path
+    contenders = [Contender(PLAIN, "onnx", plain), Contender("onnx", "onnx", phase)]
+    for backend in ("openvino", "mnn"):
+        if not (probe := get_backend(backend).probe()):
+            missing.append((backend, probe.detail + (f"; {probe.fix}" if probe.fix else "")))
+        elif backend == "openvino":
+            contenders.append(Contender(backend, backend, phase))
+        else:
+            made = get_target("mnn").export(network, MnnRequest(name), folder / "mnn").path
+            contenders += [Contender("mnn", backend, made), Contender("mnn, exact", backend, made, exact=True)]
+    return network, contenders, missing
+
+
+def _case(network: Network, path: Path, side: int, contenders: list[Contender], photo: Path, style: Path) -> Case:
+    import numpy as np
+
+    from adain_model.cost import layer_costs, macs
+    from adain_runtime import Stylizer
+    from adain_runtime.manifest import Sizes
+    from adain_runtime.planes import planes_for
+
+    with Stylizer.open(contenders[0].model, threads=1) as stylizer:
+        prepared = stylizer.style(style)
+    pixels = np.asarray(_resized(photo, side))
+    costs = layer_costs(network, side, side)
+    return Case(
+        network=network.spec.name,
+        size=side,
+        macs=macs(costs, "encoder") + macs(costs, "decoder"),
+        reference=Contender("torch", "torch", path),
+        baseline=PLAIN,
+        contenders=tuple(contenders),
+        feeds={
+            "image": planes_for([pixels], Sizes()),
+            "mean": prepared.mean[None, :, None, None],
+            "std": prepared.std[None, :, None, None],
+            "alpha": np.ones((1, 1, 1, 1), np.float32),
+        },
+    )
+
+
+def _resized(photo: Path, side: int) -> Image.Image:
+    from adain_runtime.image import load_image
+
+    return Image.fromarray(load_image(photo).rgb).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def _sample(given: Path | None, kind: Literal["content", "style"], name: str) -> Path:
+    path = given or sample_folder(kind) / name
+    if not path.is_file():
+        raise InputError(f"{path}: no such image; give one with --{'photo' if kind == 'content' else 'style'} FILE")
+    return path
+
+
+def _shown(arguments: list[str]) -> list[str]:
+    """The command as it may be published: files by their own names, without the folders of this machine."""
+    return [Path(word).name if Path(word).is_absolute() else word for word in arguments]
+
+
+def _tools() -> dict[str, str]:
+    from adain_export.doctor import installed
+
+    return {name: found for name in PACKAGES if (found := installed(name))}
