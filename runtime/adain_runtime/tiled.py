@@ -103,6 +103,9 @@ class TiledPicture:
             keeping: how features are kept between the two passes; None chooses by their size and what memory is free.
             progress: told after each tile.
         """
+        if len(self._encoding) == len(self._decoding) == 1:
+            yield self._in_one(restyle)
+            return
         features: Features | None = None
         try:
             for tile, values in self.encode(progress):
@@ -120,6 +123,15 @@ class TiledPicture:
         finally:
             if features is not None:
                 features.close()
+
+    def _in_one(self, restyle: Restyle) -> tuple[slice, slice, Floats]:
+        """The whole in one tile, its features handed on as the session gave them: they may still be on a device."""
+        rows, columns = (slice(0, cells) for cells in self._cells)
+        features = self._encode_window((0, self._cells[0]), (0, self._cells[1]))
+        restyle.observe(features[0], rows, columns)
+        scale, shift = restyle.maps(rows, columns)
+        planes = self._session.run("decoder", {"features": features, "scale": scale, "shift": shift})["image"][0]
+        return _pixels(rows, self._stride), _pixels(columns, self._stride), planes
 
     def _decode(
         self, features: Features, restyle: Restyle, progress: Progress | None

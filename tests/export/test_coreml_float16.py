@@ -42,7 +42,7 @@ def package_of(loud, tmp_path_factory):
 
 @pytest.mark.parametrize("part", ["encoder", "stylizer"])
 def test_loud_features_stay_finite_and_within_a_hundredth_of_float32(package_of, loud, part):
-    feeds = check._feeds(part, loud, 1, 64, 64)
+    feeds = check.part_feeds(part, loud, 1, 64, 64)
     wanted = list(check.in_torch(part, loud, feeds).values())
     if part == "encoder":
         assert np.abs(wanted[0]).max() > 1000
@@ -57,7 +57,7 @@ def test_the_naive_formula_fails_the_same(package_of, loud, monkeypatch):
     """Statistics written out among the other operations, so that they become float16 with them."""
     naive, example = StylizerPart(loud), convert.graph("stylizer", loud, (64, 64), 1.0)[1]
     monkeypatch.setattr(convert, "graph", lambda *_: (naive.eval(), example))
-    feeds = check._feeds("stylizer", loud, 1, 64, 64)
+    feeds = check.part_feeds("stylizer", loud, 1, 64, 64)
     wanted = check.in_torch("stylizer", loud, feeds)["image"]
     with np.errstate(all="ignore"):
         found = [value.values for value in package_of("stylizer").trace("main", feeds)][-1]

@@ -83,7 +83,7 @@ def test_every_part_agrees_with_torch_at_every_size(kind, exported, pooled):
     half, image = KINDS[kind].precision == "fp16", KINDS[kind].io == "image"
     for part in KINDS[kind].parts:
         for height, width in sizes:
-            feeds = check._feeds(part, pooled, 1, height, width, eight_bits=image)
+            feeds = check.part_feeds(part, pooled, 1, height, width, eight_bits=image)
             wanted, found = check.in_torch(part, pooled, feeds), run(exported, part, feeds)
             for name, values in wanted.items():
                 if name == "image" and image:
