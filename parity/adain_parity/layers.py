@@ -58,19 +58,29 @@ class Traced:
 
 
 def traced(job: Job) -> Traced:
-    """The curve of a job's part."""
+    """The curve of a job's part; of an encoder on the style picture where it is good on the content.
+
+    What is wrong in a layer need not show on a picture that leaves its channels dark.
+    """
+    from adain_parity.truths import STYLE
     from adain_parity.worker import open_session
 
     with np.load(job.feeds, allow_pickle=False) as file:
-        names = [name for name in file.files if name.startswith(f"{job.part}.") and "style_image" not in name]
-        feeds = {name.partition(".")[2]: file[name] for name in names}
+        feeds = {name.partition(".")[2]: file[name] for name in file.files if name.startswith(f"{job.part}.")}
+    with np.load(job.wanted, allow_pickle=False) as file:
+        wanted = {name: file[name] for name in file.files}
+    style = {"image": feeds.pop("style_image")} if "style_image" in feeds else None
+    on_style = [(name.removeprefix(STYLE), values) for name, values in wanted.items() if name.startswith(STYLE)]
+    on_content = [(name, values) for name, values in wanted.items() if not name.startswith(STYLE)]
     try:
         with open_session(job, job.provider) as session:
-            found = list(layers_of(session, job.part, feeds))
+            made = curve(on_content, list(layers_of(session, job.part, feeds)), job.tolerance)
+            if style is not None and on_style and all(made):
+                other = curve(on_style, list(layers_of(session, job.part, style)), job.tolerance)
+                made = made if all(other) else other
     except UnavailableError as error:
         return Traced(unavailable=str(error))
-    with np.load(job.wanted, allow_pickle=False) as file:
-        return Traced(curve=curve([(name, file[name]) for name in file.files], found, job.tolerance))
+    return Traced(curve=made)
 
 
 def layers_of(session: Session, part: str, feeds: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:

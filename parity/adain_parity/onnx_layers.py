@@ -41,9 +41,21 @@ def layers(bundle: Bundle, part: str, feeds: Mapping[str, Array]) -> Iterator[tu
     given = {name: values.astype(types[name], copy=False) for name, values in feeds.items()}
     outputs = [output.name for output in model.graph.output]
     made = dict(zip(outputs, session.run(outputs, given), strict=True))
+    shifts = shifts_of(model)
     for tensor, name in named.items():
         if made[tensor].dtype.kind == "f":
-            yield name, made[tensor]
+            yield name, made[tensor] + shifts.get(name, made[tensor].dtype.type(0))
+
+
+def shifts_of(model: ModelProto) -> dict[str, Array]:
+    """By layer, the constant that int8 takes off its output, in the Clip that stands for its ReLU."""
+    held = {tensor.name: tensor for tensor in model.graph.initializer}
+    convolutions = {node.output[0]: layer_of(node) for node in model.graph.node}
+    return {
+        layer: -onnx.numpy_helper.to_array(held[node.input[1]])
+        for node in model.graph.node
+        if _is_shifted_relu(node) and (layer := convolutions.get(node.input[0])) is not None
+    }
 
 
 def watched(model: ModelProto) -> dict[str, str]:
@@ -83,10 +95,19 @@ def layer_of(node: NodeProto) -> str | None:
 def _last_of(conv: NodeProto, readers: Mapping[str, list[NodeProto]], inside: set[str]) -> str:
     """The tensor that a layer ends in: behind all that belongs to it and that nothing else reads."""
     tensor: str = conv.output[0]
-    while len(readers[tensor]) == 1 and readers[tensor][0].op_type in _FOLLOWING:
+    while len(readers[tensor]) == 1 and _follows(readers[tensor][0]):
         inside.add(tensor)
         tensor = readers[tensor][0].output[0]
     return tensor
+
+
+def _follows(node: NodeProto) -> bool:
+    return node.op_type in _FOLLOWING or _is_shifted_relu(node)
+
+
+def _is_shifted_relu(node: NodeProto) -> bool:
+    """Whether a Clip is what `adain_export.quantise` makes of a ReLU before shifted codes."""
+    return node.op_type == "Clip" and len(node.input) > 1 and node.input[1].endswith(".input_low")
 
 
 def _between(model: ModelProto) -> set[str]:

@@ -14,6 +14,9 @@ from adain_parity.matrix import Cell
 from adain_parity.pictures import find_picture, to_image
 from adain_parity.reference import Floats, Reference, Truth
 
+STYLE = "style."
+"""What the names of the encoder's layers on the style picture begin with, in a file of layers."""
+
 
 class Truths:
     """The truths of a network's cells. Safe to ask from several threads.
@@ -44,7 +47,7 @@ class Truths:
         return self._get(cell)[1]
 
     def layers_file(self, cell: Cell, part: PartName) -> Path:
-        """The NPZ file of every layer of a part on its feeds, in their order."""
+        """The NPZ file of every layer of a part on its feeds, in order; the encoder's on the style picture too."""
         truth, feeds_file = self._get(cell)
         with self._lock:
             if (cell, part) not in self._layers:
@@ -52,8 +55,12 @@ class Truths:
                 feeds = {"encoder": {"image": truth.image}, "decoder": truth.decoder_feeds}.get(
                     part, truth.stylizer_feeds
                 )
+                layers = {name: v.astype(np.float32) for name, v in self.reference.layers(part, feeds)}
+                if part == "encoder":
+                    other = self.reference.layers(part, {"image": truth.style_image})
+                    layers |= {STYLE + name: v.astype(np.float32) for name, v in other}
                 with file.open("wb") as stream:
-                    _save(stream, {name: v.astype(np.float32) for name, v in self.reference.layers(part, feeds)})
+                    _save(stream, layers)
                 self._layers[cell, part] = file
             return self._layers[cell, part]
 

@@ -176,4 +176,4 @@ def test_a_benchmark_without_the_baseline_has_ratios_to_itself(case):
     made = bench._row("stylizer", case, case.contenders[0], times, "", 1)
     assert made["ratio"] == 1
     with pytest.raises(InputError):
-        bench_cli._sample(None, "content/none.jpg")
+        bench_cli._sample(None, "content", "none.jpg")
