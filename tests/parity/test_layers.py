@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from adain_export.check import pink_noise
+from adain_export.target import Int8, Request, get_target
 from adain_parity.layers import Traceable, curve, layers_of
 from adain_parity.onnx_layers import layers
 from adain_parity.reference import Reference
 from adain_runtime.backend import open_bundle
 from adain_runtime.backends.null import NullSession
 from adain_runtime.errors import UnavailableError
+from calibrations import calibrated
 
 RNG = np.random.default_rng(5)
 
@@ -32,6 +34,16 @@ def test_every_layer_of_a_good_graph_is_the_reference_layer_of_its_name(exported
     assert {name for name, _ in wanted if ".conv" in name} <= named
     points = curve(wanted, found, 1e-4)
     assert [point.layer for point in points] == [name for name, _ in wanted]
+    assert all(points), points
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_layers_whose_codes_are_shifted_are_given_without_the_shift(exported_small, truth, part, tmp_path):
+    network, _ = exported_small
+    bundle = get_target("onnx").export(network, Request("coded", int8=Int8(calibrated(network))), tmp_path)
+    feeds = {"encoder": {"image": truth.image}, "decoder": truth.decoder_feeds}[part]
+    points = curve(list(Reference(network).layers(part, feeds)), list(layers(bundle, part, feeds)), 0.3)
+    assert len(points) > 3
     assert all(points), points
 
 
