@@ -57,11 +57,11 @@ def bench(
     seconds: Annotated[float, typer.Option(min=0, help="No round begins later than this after a size's first.")] = 45,
     photo: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="What is stylised. Default: the repository's sample.", show_default=False),
+        typer.Option(help="What is stylised. Default: the package's sample.", show_default=False),
     ] = None,
     style: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="After what. Default: the repository's sample.", show_default=False),
+        typer.Option(help="After what. Default: the package's sample.", show_default=False),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A look: 256 px and three rounds.")] = False,
     _verbose: console.Verbose = False,
