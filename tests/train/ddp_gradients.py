@@ -33,7 +33,8 @@ def make_task(kind: str, teacher: str, pictures: Path) -> Task:
     if kind == "decoder":
         return DecoderTask(DecoderConfig(steps=2, batch=4, framing=FRAMING), master.encoder, data)
     config = StudentConfig(steps=2, batch=4, framing=FRAMING, spec=SPEC, restore_every=2, perceptual_from=0.0)
-    return StudentTask(replace(config, distill_end=0.5), master, data, LiveTargets(master, data, "mean_std"))
+    config = replace(config, distill_end=0.5, distill_features=2.0)
+    return StudentTask(config, master, data, LiveTargets(master, data, "mean_std"))
 
 
 def main() -> None:

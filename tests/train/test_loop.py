@@ -22,14 +22,15 @@ from adain_train.targets import LiveTargets
 from pictures import one_line
 
 
-@pytest.fixture(params=["decoder", "student"])
+@pytest.fixture(params=["decoder", "student", "student with features"])
 def make_task(request, teacher, data, decoder_config, student_config):
     """A task anew, as a new process would have it."""
 
     def make(**changes):
         if request.param == "decoder":
             return DecoderTask(replace(decoder_config, **changes), teacher.encoder, data)
-        config = replace(student_config, kept_crops=0, kept_pairs=0, **changes)
+        features = 2.0 if request.param == "student with features" else 0.0
+        config = replace(student_config, kept_crops=0, kept_pairs=0, distill_features=features, **changes)
         return StudentTask(config, teacher, data, LiveTargets(teacher, data, "mean_std"))
 
     return make

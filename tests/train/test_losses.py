@@ -18,6 +18,7 @@ from adain_train.losses import (
     gram_loss,
     mean_std_loss,
     require_vgg19,
+    similarity_loss,
     summarize,
     summary_loss,
     total,
@@ -70,6 +71,39 @@ def test_the_style_loss_sums_errors_of_means_and_stds_over_taps(correction, eps)
         written += sum(mse(a, b) for a, b in stats)
     loss = mean_std_loss(tensors(found), tensors(wanted), correction=correction, eps=eps)
     assert loss.item() == pytest.approx(written, rel=1e-5)
+
+
+def written_similarities(array):
+    n, c, h, w = array.shape
+    flat = array.astype(np.float64).reshape(n, c, h * w)
+    flat = (flat - flat.mean(axis=2, keepdims=True)) / np.sqrt(flat.var(axis=2, keepdims=True) + 1e-5)
+    cells = flat / np.sqrt((flat**2).sum(axis=1, keepdims=True))
+    return np.einsum("nci,ncj->nij", cells, cells)
+
+
+def test_the_similarity_loss_compares_cosines_of_cells_whatever_the_channels():
+    found, wanted = maps([(2, 5, 4, 3)], 8)[0], maps([(2, 9, 4, 3)], 9)[0]
+    written = mse(written_similarities(found), written_similarities(wanted))
+    assert similarity_loss(*tensors([found, wanted])).item() == pytest.approx(written, rel=1e-5)
+
+
+def test_the_similarity_loss_does_not_see_what_adain_replaces():
+    (found,) = tensors(maps([(2, 5, 4, 3)], 10))
+    scale, shift = torch.rand(1, 5, 1, 1) + 0.5, torch.randn(1, 5, 1, 1)
+    assert similarity_loss(found * scale + shift, found).item() < 1e-9
+    assert similarity_loss(found.flip(3), found).item() > 1e-2
+
+
+def test_the_similarity_loss_of_constant_features_has_a_gradient():
+    flat = torch.full((1, 3, 2, 2), 0.5, requires_grad=True)
+    similarity_loss(flat, torch.rand(1, 4, 2, 2)).backward()
+    assert flat.grad.isfinite().all()
+
+
+def test_the_similarity_loss_of_half_precision_is_computed_in_float32():
+    found, wanted = tensors(maps([(1, 64, 4, 4), (1, 32, 4, 4)], 11))
+    full = similarity_loss(100 * found.half().float(), wanted)
+    assert similarity_loss(100 * found.half(), wanted).item() == pytest.approx(full.item(), rel=1e-3)
 
 
 def test_the_gram_loss_compares_inner_products_of_channels_per_cell():

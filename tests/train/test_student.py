@@ -12,7 +12,7 @@ import torch
 from adain_runtime.errors import InputError
 from adain_train.data import Stream
 from adain_train.loop import Share
-from adain_train.losses import Perceptual, Weights
+from adain_train.losses import Perceptual, Weights, similarity_loss
 from adain_train.pairs import CONTENT, STYLE
 from adain_train.student import Balance, Restyler, StudentTask, balance, image_distance
 from adain_train.targets import KeptTargets, LiveTargets, Wanted, make_targets, targets_folder
@@ -118,8 +118,9 @@ def test_damaged_kept_targets_are_named(tmp_path, kept, student_config, teacher,
 def test_an_image_restyled_by_itself_is_decoded_as_it_is(student_config):
     model = Restyler(student_config.spec, seed=0)
     content, style = torch.rand(4, 3, 16, 16), torch.rand(4, 3, 16, 16)
-    styled, restored = model(content, style, 2)
+    styled, restored, features = model(content, style, 2)
     assert (styled.shape, restored.shape) == ((4, 3, 16, 16), (4, 3, 16, 16))
+    torch.testing.assert_close(features, model.network.encoder(content))
     torch.testing.assert_close(styled, model.network(content, style))
     own = torch.cat([content[::2], style[::2]])
     torch.testing.assert_close(restored, model.network(own, own), atol=1e-5, rtol=1e-5)
@@ -138,17 +139,45 @@ def test_the_image_distance_is_its_formula():
 
 def test_each_stage_has_its_losses_and_the_total_weighs_them(student_config, teacher, data, kept):
     weights = Weights(content=2, style=3, tv=0.1, identity_pixels=0.5, identity_features=0.25)
-    config = replace(student_config, steps=10, perceptual_from=0.5, perceptual_ramp=1.0, weights=weights)
+    config = replace(
+        student_config, steps=10, perceptual_from=0.5, perceptual_ramp=1.0, distill_features=3.0, weights=weights
+    )
     task = StudentTask(config, teacher, data, kept)
     for step in (0, 6, 9):
         batch = unit(task.load(step, Share()))
         losses = {name: value.item() for name, value in task.losses(task.model, batch, step).items()}
         now = balance(config, step)
-        parts = {"distill": now.distill, "restore": config.restore}
+        parts = {"distill": now.distill, "features": 3.0, "restore": config.restore}
         parts |= {name: now.perceptual * weight for name, weight in weights.terms().items()}
         written = sum(parts[name] * value for name, value in losses.items() if name != "total")
         assert losses["total"] == pytest.approx(written, rel=1e-5)
         assert ("distill" in losses, "style" in losses) == (now.distill > 0, now.perceptual > 0)
+        assert "features" in losses
+
+
+@pytest.mark.parametrize("perceptual_from", [0.0, 1.0])
+def test_the_features_are_held_against_the_teachers_live_and_kept(
+    student_config, teacher, data, kept, perceptual_from
+):
+    config = replace(student_config, distill=0.0, distill_features=2.0, perceptual_from=perceptual_from)
+    found = []
+    for targets in (kept, LiveTargets(teacher, data, "mean_std")):
+        task = StudentTask(config, teacher, data, targets)
+        batch = unit(kept.load(range(4), balance(config, 0).wanted))
+        losses = task.losses(task.model, batch, 0)
+        encode = task.model.network.encoder, teacher.encoder
+        wanted = similarity_loss(*(encoder(batch["content"]) for encoder in encode))
+        torch.testing.assert_close(losses["features"], wanted, rtol=1e-3, atol=0)
+        found.append(losses)
+    assert found[0].keys() == found[1].keys()
+    assert ("content" in found[0]) is (perceptual_from == 0)
+
+
+def test_features_of_other_cells_than_the_teachers_are_refused(student_config, teacher, data):
+    spec = replace(student_config.spec, encoder=((4,), (6, 6), (8, 8)), decoder=((8, 6), (6, 4), (4, 3)))
+    config = replace(student_config, spec=spec, distill_features=1.0, kept_crops=0, kept_pairs=0)
+    with pytest.raises(InputError, match="a cell of small is 4 pixels, one of the teacher 8"):
+        StudentTask(config, teacher, data, LiveTargets(teacher, data, "mean_std"))
 
 
 def test_the_style_loss_of_a_student_is_that_of_the_live_taps(student_config, teacher, data):
@@ -171,6 +200,7 @@ def test_the_style_loss_of_a_student_is_that_of_the_live_taps(student_config, te
         ({"weights": Weights(style_kind="gram")}, "Gram"),
         ({"perceptual_from": 1.5}, "share of the steps"),
         ({"distill": -1.0}, "distill is"),
+        ({"distill_features": -1.0}, "distill_features is"),
     ],
 )
 def test_configs_that_make_no_sense_are_refused(student_config, changes, text):

@@ -99,6 +99,8 @@ class StudentConfig(TrainConfig):
         perceptual_batch: pairs a step from there on, each of which VGG-19 measures; 0 is as before.
         distill: what the distance from the teacher's images counts before that.
         distill_end: and what it counts at the end; at 0 the teacher's images are no longer needed.
+        distill_features: what the distance of the student's features of the content from VGG-19's counts, in every
+            step (`losses.similarity_loss`); 0 leaves it out.
         restore: what the distance of images restyled by themselves from themselves counts.
         restore_every: every so-manieth content and style of a batch must come back so; 0 is none.
         kept_crops: content crops, and as many style crops, whose VGG-19 targets are made once and kept on disk;
@@ -121,6 +123,7 @@ class StudentConfig(TrainConfig):
     perceptual_batch: int = 0
     distill: float = 1.0
     distill_end: float = 0.0
+    distill_features: float = 0.0
     restore: float = 0.5
     restore_every: int = 4
     kept_crops: int = 0
@@ -131,7 +134,8 @@ class StudentConfig(TrainConfig):
         for name in ("perceptual_from", "perceptual_ramp"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it is a share of the steps, 0 to 1")
-        for name in ("perceptual", "perceptual_batch", "distill", "distill_end", "restore", "restore_every"):
+        counts = ("distill", "distill_end", "distill_features", "restore", "restore_every")
+        for name in ("perceptual", "perceptual_batch", *counts):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name} is {getattr(self, name)}; give 0 or more")
         if (self.kept_crops > 0) is not (self.kept_pairs > 0) or min(self.kept_crops, self.kept_pairs) < 0:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adain_model import VGG19, Encoder, channel_stats
+from adain_model import VGG19, Encoder, channel_stats, instance_norm
 from adain_runtime.errors import InputError
 
 StyleKind: TypeAlias = Literal["mean_std", "gram"]
@@ -141,6 +141,26 @@ def summary_loss(found: Sequence[Summary], wanted: Sequence[Summary]) -> Tensor:
         raise InputError(f"the style loss compares {len(found)} taps with {len(wanted)}; give as many of both")
     errors = [_mse(f, w) for ours, theirs in zip(found, wanted, strict=True) for f, w in zip(ours, theirs, strict=True)]
     return torch.stack(errors).sum()
+
+
+def similarity_loss(found: Tensor, wanted: Tensor) -> Tensor:
+    """Mean squared error between the self-similarities of two encodings of the same images, of any two widths.
+
+    A self-similarity is the cosine between the features of every two cells, each channel normalised over the cells
+    first, as AdaIN normalises it: so it compares what AdaIN leaves of a content, and no projection from one network's
+    channels to the other's must be learnt (after Tung & Mori 2019, "Similarity-preserving knowledge distillation").
+
+    Args:
+        found: [N, C, H, W], with a gradient or without.
+        wanted: [N, C', H, W].
+
+    Returns:
+        a scalar, 0 to 4.
+
+    Raises:
+        InputError: other images or cells.
+    """
+    return _mse(_self_similarity(found), _self_similarity(wanted))
 
 
 def total_variation(image: Tensor) -> Tensor:
@@ -272,6 +292,13 @@ def _gram(tap: Tensor) -> Tensor:
     with torch.autocast(tap.device.type, enabled=False):  # a sum over thousands of cells is none for half precision
         flat = _wide(tap).flatten(2)
         return flat @ flat.transpose(1, 2) / flat.shape[2]
+
+
+def _self_similarity(tap: Tensor) -> Tensor:
+    """[N, C, H, W] to [N, H W, H W], -1 to 1."""
+    with torch.autocast(tap.device.type, enabled=False):
+        cells = functional.normalize(instance_norm(_wide(tap)).flatten(2), dim=1)
+        return cells.transpose(1, 2) @ cells
 
 
 def _wide(values: Tensor) -> Tensor:

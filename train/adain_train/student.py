@@ -21,7 +21,7 @@ from adain_runtime.errors import InputError
 from adain_runtime.spec import NetworkSpec
 from adain_train.config import StudentConfig
 from adain_train.loop import Share
-from adain_train.losses import Perceptual, total, total_variation
+from adain_train.losses import Perceptual, similarity_loss, total, total_variation
 from adain_train.pairs import PairData
 from adain_train.pruning import narrowed
 from adain_train.samples import Samples
@@ -37,25 +37,28 @@ class Balance:
     Attributes:
         distill: the distance from the teacher's images.
         perceptual: VGG-19's losses.
+        features: the distance from its features of the content.
     """
 
     distill: float
     perceptual: float
+    features: float = 0.0
 
     @property
     def wanted(self) -> Wanted:
         """Which targets that takes."""
-        return Wanted(image=self.distill > 0, features=self.perceptual > 0)
+        return Wanted(image=self.distill > 0, features=self.perceptual > 0, encoding=self.features > 0)
 
 
 def balance(config: StudentConfig, step: int) -> Balance:
     """The curriculum: distillation alone, then the change to VGG-19's losses, then these to the end."""
     start = config.first_perceptual_step
     if step < start:
-        return Balance(config.distill, 0.0)
+        return Balance(config.distill, 0.0, config.distill_features)
     ramp = max(1, round(config.perceptual_ramp * (config.steps - start)))
     grown = min(1.0, (step - start + 1) / ramp)
-    return Balance(config.distill + grown * (config.distill_end - config.distill), config.perceptual * grown)
+    distill = config.distill + grown * (config.distill_end - config.distill)
+    return Balance(distill, config.perceptual * grown, config.distill_features)
 
 
 def image_distance(found: Tensor, wanted: Tensor) -> Tensor:
@@ -91,7 +94,7 @@ class Restyler(nn.Module):
             last.weight.mul_(0.3)
             nn.init.constant_(cast(Tensor, last.bias), 0.45)
 
-    def forward(self, content: Tensor, style: Tensor, every: int) -> tuple[Tensor, Tensor]:
+    def forward(self, content: Tensor, style: Tensor, every: int) -> tuple[Tensor, Tensor, Tensor]:
         """Stylise, and give back.
 
         An image restyled by itself has its own features, so those that must come back cost no encoding.
@@ -102,14 +105,15 @@ class Restyler(nn.Module):
             every: every so-manieth content and style is also decoded as it is; 0 is none.
 
         Returns:
-            the stylised images [N, 3, H, W], and those given back [2 ceil(N / every), 3, H, W], contents first.
+            the stylised images [N, 3, H, W], those given back [2 ceil(N / every), 3, H, W], contents first, and the
+            features of the contents [N, C, h, w].
         """
         network, spec = self.network, self.network.spec
         ours, theirs = network.encoder(torch.cat([content, style])).chunk(2)
         target = adain(ours, *network.stats(theirs), correction=spec.correction, eps=spec.eps)
         back = torch.cat([ours[::every], theirs[::every]]) if every else ours[:0]
         styled, restored = network.decoder(torch.cat([target, back])).split([len(target), len(back)])
-        return styled, restored
+        return styled, restored, ours
 
 
 class StudentTask:
@@ -125,7 +129,8 @@ class StudentTask:
             the config's seed.
 
     Raises:
-        InputError: ``start`` is another network than the config's, or narrower.
+        InputError: ``start`` is another network than the config's, or narrower; or features are to be distilled into
+            a network of other cells than the teacher's.
     """
 
     def __init__(
@@ -136,6 +141,11 @@ class StudentTask:
         targets: Targets,
         start: Network | None = None,
     ) -> None:
+        if config.distill_features and config.spec.stride != teacher.spec.stride:
+            raise InputError(
+                f"distill_features: a cell of {config.spec.name} is {config.spec.stride} pixels, one of the teacher "
+                f"{teacher.spec.stride}; give as many stages as the teacher has, or leave it out"
+            )
         self.config, self.data, self.targets = config, data, targets
         self.frozen = teacher
         self.model = Restyler(config.spec, config.seed)
@@ -164,16 +174,19 @@ class StudentTask:
         return self.targets.load(share.of(self._positions(step)), balance(self.config, step).wanted)
 
     def losses(self, model: nn.Module, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        """``distill``, ``restore``, ``content`` and ``style`` as far as the step has them, and ``total``."""
+        """``distill``, ``features``, ``restore``, ``content``, ``style`` as far as the step has them, and ``total``."""
         config, now = self.config, balance(self.config, step)
         every = config.restore_every if config.restore else 0
         targets = self.targets.complete(batch, now.wanted)
-        styled, restored = model(batch["content"], batch["style"], every)
+        styled, restored, features = model(batch["content"], batch["style"], every)
         losses: dict[str, Tensor] = {}
         summed = styled.new_zeros((), dtype=torch.float32)
         if targets.image is not None:
             losses["distill"] = image_distance(styled, targets.image)
             summed = summed + now.distill * losses["distill"]
+        if targets.encoding is not None:
+            losses["features"] = similarity_loss(features, targets.encoding)
+            summed = summed + now.features * losses["features"]
         if every:
             originals = torch.cat([batch["content"][::every], batch["style"][::every]])
             losses["restore"] = image_distance(restored, originals)

@@ -39,10 +39,12 @@ class Wanted:
     Attributes:
         image: the teacher's images.
         features: the content target, and the style's summaries.
+        encoding: VGG-19's features of the content as it is.
     """
 
     image: bool
     features: bool
+    encoding: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,13 @@ class PairTargets:
         image: the teacher's, [N, 3, H, W] in [0, 1].
         features: the AdaIN target of VGG-19, [N, 512, H/8, W/8].
         style: the summaries of the style's taps.
+        encoding: VGG-19's features of the content, [N, 512, H/8, W/8].
     """
 
     image: Tensor | None = None
     features: Tensor | None = None
     style: list[Summary] | None = None
+    encoding: Tensor | None = None
 
 
 class Targets(Protocol):
@@ -96,11 +100,16 @@ class LiveTargets:
     @torch.no_grad()
     def complete(self, batch: Mapping[str, Tensor], wanted: Wanted) -> PairTargets:
         """Run the teacher."""
-        if not (wanted.image or wanted.features):
+        if not (wanted.image or wanted.features or wanted.encoding):
             return PairTargets()
+        content = self.measure.taps(batch["content"])[-1]
+        encoding = content if wanted.encoding else None
+        if not (wanted.image or wanted.features):
+            return PairTargets(encoding=encoding)
         taps = self.measure.taps(batch["style"])
-        target = _adain_target(self.measure, self.measure.taps(batch["content"])[-1], self.measure.summarize(taps)[-1])
+        target = _adain_target(self.measure, content, self.measure.summarize(taps)[-1])
         return PairTargets(
+            encoding=encoding,
             image=self._teacher.decoder(target).clamp(0, 1) if wanted.image else None,
             features=target if wanted.features else None,
             style=self.measure.summarize(taps, self._kind) if wanted.features else None,
@@ -139,21 +148,24 @@ class KeptTargets:
         found = {"content": self._rows("content", contents), "style": self._rows("style", styles)}
         if wanted.image:
             found["image"] = self._rows("teacher", pairs)
+        if wanted.features or wanted.encoding:
+            found["features"] = self._rows("features", contents)
         if wanted.features:
-            found |= {"features": self._rows("features", contents), "summaries": self._rows("summaries", styles)}
+            found["summaries"] = self._rows("summaries", styles)
         return found
 
     @torch.no_grad()
     def complete(self, batch: Mapping[str, Tensor], wanted: Wanted) -> PairTargets:
         """Put content and style together."""
+        image, encoding = batch.get("image"), batch["features"].float() if wanted.encoding else None
         if not wanted.features:
-            return PairTargets(image=batch.get("image"))
+            return PairTargets(image=image, encoding=encoding)
         style: list[Summary] = []
         for both in torch.split(batch["summaries"], [2 * width for width in self._widths], dim=1):
             mean, std = both[..., None, None].chunk(2, dim=1)
             style.append((mean, std))
         target = _adain_target(self.measure, batch["features"].float(), style[-1])
-        return PairTargets(image=batch.get("image"), features=target, style=style)
+        return PairTargets(image=image, features=target, style=style, encoding=encoding)
 
     def describe(self, positions: range, wanted: Wanted) -> str:
         """The files of a batch."""
