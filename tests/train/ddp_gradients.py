@@ -17,11 +17,13 @@ from adain_runtime.spec import NetworkSpec
 from adain_train.config import DecoderConfig, Machine, StudentConfig, TrainConfig
 from adain_train.data import Framing, check_folder
 from adain_train.decoder import DecoderTask
-from adain_train.loop import Task, Trainer, disband, launch
+from adain_train.launch import disband, launch
+from adain_train.loop import Trainer
 from adain_train.pairs import PairData
 from adain_train.runfolder import RunFolder
 from adain_train.student import StudentTask
 from adain_train.targets import LiveTargets
+from adain_train.task import Task
 
 FRAMING = Framing(crop=16, shorter_min=16, shorter_max=24)
 SPEC = NetworkSpec("small", ((4,), (6, 6), (8,), (10, 10)), ((8,), (8, 6), (6, 4), (4, 3)), "stride", correction=0)

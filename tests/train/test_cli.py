@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 
@@ -11,20 +10,6 @@ from adain_model import load_network
 from adain_train import cli
 
 SMALL = ["framing.crop=16", "framing.shorter_min=16", "framing.shorter_max=24", "kept_crops=6", "kept_pairs=6"]
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run `adain-train` in this process: exit code, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["adain-train", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture

@@ -13,12 +13,14 @@ import torch
 from PIL import Image
 
 from adain_model import load_network
-from adain_runtime.errors import InputError, QualityError, UnavailableError
+from adain_runtime.errors import InputError, QualityError
 from adain_train.decoder import DecoderTask
-from adain_train.loop import Share, Trainer, launch
+from adain_train.launch import launch
+from adain_train.loop import Trainer
 from adain_train.runfolder import RunFolder
 from adain_train.student import StudentTask
 from adain_train.targets import LiveTargets
+from adain_train.task import Share
 from pictures import one_line
 
 
@@ -213,16 +215,3 @@ def test_a_gradient_is_clipped_to_its_norm(make_task, machine, tmp_path):
 def test_bfloat16_trains(make_task, machine, tmp_path):
     outcome = trainer(make_task(steps=2), replace(machine, precision="bf16-mixed"), tmp_path).run()
     assert outcome.ending == "done"
-
-
-def test_a_share_is_a_slice_and_the_slices_are_the_batch():
-    shares = [Share(rank, 3).of(range(12, 18)) for rank in range(3)]
-    assert shares == [range(12, 14), range(14, 16), range(16, 18)]
-    with pytest.raises(InputError, match="batch of 6 can't be shared by 4 processes"):
-        Share(0, 4).of(range(6))
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here, and the error is about its absence")
-def test_an_accelerator_that_is_not_here_is_unavailable(machine):
-    with pytest.raises(UnavailableError, match="--accelerator"):
-        launch(replace(machine, accelerator="cuda"))

@@ -11,11 +11,11 @@ import torch
 
 from adain_runtime.errors import InputError
 from adain_train.data import Stream
-from adain_train.loop import Share
 from adain_train.losses import Perceptual, Weights, similarity_loss
 from adain_train.pairs import CONTENT, STYLE
 from adain_train.student import Balance, Restyler, StudentTask, balance, image_distance
 from adain_train.targets import KeptTargets, LiveTargets, Wanted, make_targets, targets_folder
+from adain_train.task import Share
 
 CPU = torch.device("cpu")
 ALL = Wanted(image=True, features=True)
@@ -156,9 +156,7 @@ def test_each_stage_has_its_losses_and_the_total_weighs_them(student_config, tea
 
 
 @pytest.mark.parametrize("perceptual_from", [0.0, 1.0])
-def test_the_features_are_held_against_the_teachers_live_and_kept(
-    student_config, teacher, data, kept, perceptual_from
-):
+def test_the_features_are_held_against_the_teachers_live_and_kept(student_config, teacher, data, kept, perceptual_from):
     config = replace(student_config, distill=0.0, distill_features=2.0, perceptual_from=perceptual_from)
     found = []
     for targets in (kept, LiveTargets(teacher, data, "mean_std")):

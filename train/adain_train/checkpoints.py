@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,21 @@ def check_identity(asked: dict[str, Any], state: TrainState, path: Path) -> None
             f"{path}: can't be resumed with another training ({'; '.join(found[:4])}{more}); give the command that "
             "began it, or another run folder"
         )
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """The state of torch's generators that a run on this device draws from."""
+    state: dict[str, Any] = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
+    """Go on drawing where `random_state` was taken."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
 
 
 def _line(error: BaseException) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "decoder": "adain_train.commands:decoder_command",
     "student": "adain_train.commands:student_command",
+    "recipe": "adain_train.recipe_command:recipe_command",
     "eval": "adain_train.eval_command:eval_command",
     "normalise": "adain_train.normalise:normalise_command",
     "norms": "adain_train.norms_command:norms_command",

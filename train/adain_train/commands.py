@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -13,14 +12,11 @@ import typer
 from adain_model import LITE, VGG19, Encoder, import_network, load_encoder, load_network
 from adain_runtime.cli import console
 from adain_train.config import DecoderConfig, Machine, Precision, StudentConfig, TrainConfig, with_settings
-from adain_train.data import ImageSet, check_folder, list_images
 from adain_train.decoder import DecoderTask
-from adain_train.loop import Outcome, Task, Trainer, disband, launch
-from adain_train.pairs import PairData
 from adain_train.presets import DECODERS, STUDENTS, preset, student_spec
 from adain_train.runfolder import RunFolder
-from adain_train.student import StudentTask
-from adain_train.targets import KeptTargets, LiveTargets, Targets, make_targets, targets_folder
+from adain_train.runs import pair_data, report, student_task, train
+from adain_train.task import Task
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -42,6 +38,9 @@ Settings = Annotated[
 ]
 Minutes = Annotated[
     float | None, typer.Option(help="Stop after so long; --resume goes on. Default: no end.", show_default=False)
+]
+Until = Annotated[
+    int, typer.Option(help="End after so many steps in all, though schedules run over --steps; 0: at --steps.")
 ]
 CheckpointMinutes = Annotated[float, typer.Option(help="Between two checkpoints.")]
 Workers = Annotated[int, typer.Option(help="Threads that load data ahead.")]
@@ -70,6 +69,7 @@ def decoder_command(
     seed: Seed = 0,
     settings: Settings = None,
     minutes: Minutes = None,
+    until: Until = 0,
     checkpoint_minutes: CheckpointMinutes = 10.0,
     workers: Workers = 2,
     cache: Cache = False,
@@ -95,6 +95,7 @@ def decoder_command(
         workers=workers,
         cache=cache,
         minutes=minutes,
+        until=until,
         checkpoint_minutes=checkpoint_minutes,
         log_every=log_every,
         sample_every=sample_every,
@@ -103,9 +104,9 @@ def decoder_command(
     config = with_settings(_changed(chosen, steps=steps, batch=batch, lr=lr, seed=seed), settings or [])
 
     def make(fabric: Fabric) -> Task:
-        return DecoderTask(config, read_encoder(encoder), _pair_data(fabric, config, machine, content, style))
+        return DecoderTask(config, read_encoder(encoder), pair_data(fabric, config, machine, content, style))
 
-    _train(config, machine, RunFolder(output), make, resume=resume, as_json=as_json)
+    _run(config, machine, RunFolder(output), make, resume=resume, as_json=as_json)
 
 
 def student_command(
@@ -149,6 +150,7 @@ def student_command(
     seed: Seed = 0,
     settings: Settings = None,
     minutes: Minutes = None,
+    until: Until = 0,
     checkpoint_minutes: CheckpointMinutes = 10.0,
     workers: Workers = 2,
     cache: Cache = False,
@@ -174,6 +176,7 @@ def student_command(
         workers=workers,
         cache=cache,
         minutes=minutes,
+        until=until,
         checkpoint_minutes=checkpoint_minutes,
         log_every=log_every,
         sample_every=sample_every,
@@ -185,21 +188,9 @@ def student_command(
     config = with_settings(_changed(chosen, steps=steps, batch=batch, lr=lr, seed=seed), settings or [])
 
     def make(fabric: Fabric) -> Task:
-        master = load_network(teacher)
-        data = _pair_data(fabric, config, machine, content, style)
-        targets: Targets
-        if config.kept_crops:
-            folder = targets_folder(cache_dir or output, config, master, data)
-            with fabric.rank_zero_first():
-                if not folder.exists():
-                    with _bar(fabric, "teacher", 2 * config.kept_crops + config.kept_pairs) as advance:
-                        make_targets(folder, config, master.to(fabric.device), data, fabric.device, advance=advance)
-            targets = KeptTargets(folder, config, master, data)
-        else:
-            targets = LiveTargets(master, data, config.weights.style_kind)
-        return StudentTask(config, master, data, targets, start)
+        return student_task(fabric, config, machine, teacher, (content, style), cache_dir or output, start)
 
-    _train(config, machine, RunFolder(output), make, resume=resume, as_json=as_json)
+    _run(config, machine, RunFolder(output), make, resume=resume, as_json=as_json)
 
 
 def read_encoder(path: Path) -> Encoder:
@@ -217,7 +208,7 @@ def _changed(config: Any, **values: object) -> Any:  # noqa: ANN401 a config of 
     return replace(config, **{name: value for name, value in values.items() if value is not None})
 
 
-def _train(
+def _run(
     config: TrainConfig,
     machine: Machine,
     folder: RunFolder,
@@ -226,52 +217,8 @@ def _train(
     resume: bool,
     as_json: bool,
 ) -> None:
-    folder.check_free(resume=resume)  # before the minutes that data and targets take
-    fabric = launch(machine)
-    try:
-        outcome = Trainer(fabric, make(fabric), machine, folder, resume=resume).run()
-    finally:
-        disband()
-    if fabric.is_global_zero:
-        _report(config, folder, outcome, as_json=as_json)
+    outcome, speaks = train(machine, folder, make, resume=resume)
+    if speaks:
+        report(config, folder, outcome, as_json=as_json)
     if outcome.ending == "signal":
         raise typer.Exit(console.INTERRUPTED)
-
-
-def _report(config: TrainConfig, folder: RunFolder, outcome: Outcome, *, as_json: bool) -> None:
-    weights = folder.weights(config)
-    plain = {**asdict(outcome), "steps": config.steps, "weights": str(weights), "checkpoint": str(folder.checkpoint)}
-    if as_json:
-        console.print_json(plain)
-        return
-    rows = [(name, f"{value:.5g}") for name, value in outcome.losses.items()]
-    title = f"{outcome.step:,} of {config.steps:,} steps: {weights}"
-    console.show(console.table(title, ("loss", "last mean"), rows, right="mean"))
-    if outcome.ending == "done":
-        console.say(f"next: adain-train eval {weights} --help")
-    else:
-        console.say("next: the same command with --resume")
-
-
-def _pair_data(fabric: Fabric, config: TrainConfig, machine: Machine, content: Path, style: Path) -> PairData:
-    def check(folder: Path) -> ImageSet:
-        with _bar(fabric, f"checking {folder.name}", len(list_images(folder))) as advance:
-            found = check_folder(
-                folder,
-                config.framing,
-                cache=machine.cache,
-                workers=max(1, machine.workers),
-                advance=lambda: advance(1),
-            )
-        if fabric.is_global_zero:
-            console.say(found.report())
-        return found
-
-    return PairData(check(content), check(style), config.seed)
-
-
-@contextmanager
-def _bar(fabric: Fabric, title: str, total: int) -> Iterator[Callable[[int], object]]:
-    with console.progress(enabled=fabric.is_global_zero) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda count: bar.advance(task, count)

@@ -177,6 +177,7 @@ class Machine:
         workers: threads that load data ahead; 0 loads it when it is needed.
         cache: whether the images are kept in memory.
         minutes: the run stops after so long, to be resumed; None lets it end.
+        until: the run ends after so many steps in all, though the schedules run over more; 0 is all of them.
         checkpoint_minutes: between two checkpoints.
         log_every: steps between two lines of the log.
         sample_every: steps between two grids of samples; 0 makes one at the end alone.
@@ -192,6 +193,7 @@ class Machine:
     workers: int = 2
     cache: bool = False
     minutes: float | None = None
+    until: int = 0
     checkpoint_minutes: float = 10.0
     log_every: int = 50
     sample_every: int = 1000
@@ -199,11 +201,16 @@ class Machine:
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
             raise InputError(f"--precision {self.precision}: there is {', '.join(get_args(Precision))}")
-        for name, least in (("devices", 1), ("nodes", 1), ("workers", 0), ("log_every", 1), ("sample_every", 0)):
+        counts = ("devices", 1), ("nodes", 1), ("workers", 0), ("until", 0), ("log_every", 1), ("sample_every", 0)
+        for name, least in counts:
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}; give {least} or more")
         if self.checkpoint_minutes <= 0 or (self.minutes is not None and self.minutes <= 0):
             raise InputError("minutes must be more than 0")
+
+    def last(self, config: TrainConfig) -> int:
+        """The number of steps after which a training has no more to do here."""
+        return min(config.steps, self.until or config.steps)
 
 
 def as_plain(config: TrainConfig | Machine) -> dict[str, Any]:
@@ -218,31 +225,52 @@ def with_settings(config: C, settings: Sequence[str]) -> C:
     Raises:
         InputError: no such field, or a value of another kind.
     """
+    values: dict[str, Any] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
             raise InputError(f"--set {setting}: expected NAME=VALUE")
-        config = _with_setting(config, name.strip().split("."), value.strip(), setting)
-    return config
+        *groups, last = name.strip().split(".")
+        node = values
+        for group in groups:
+            node = node.setdefault(group, {})
+            if not isinstance(node, dict):
+                raise InputError(f"--set {setting}: {group} was set as a value before")
+        node[last] = value.strip()
+    return with_values(config, values, "--set ")
 
 
-def _with_setting(config: C, path: list[str], value: str, setting: str) -> C:
-    name, *rest = path
-    known = [field.name for field in fields(config)]
-    if name not in known:
-        raise InputError(f"--set {setting}: there is no {name}; there is {', '.join(known)}")
-    now = getattr(config, name)
-    if is_dataclass(now) and not isinstance(now, type) and rest:
-        return replace(config, **{name: _with_setting(now, rest, value, setting)})
-    if rest or is_dataclass(now):
-        raise InputError(f"--set {setting}: {name} is {'no group' if rest else 'a group: set one of its fields'}")
-    return replace(config, **{name: _parsed(now, value, setting)})
+def with_values(config: C, values: Mapping[str, Any], said: str) -> C:
+    """A config with some fields set, nested as in config.toml, and all of them at once: they may need each other.
+
+    Args:
+        config: to change.
+        values: text, numbers and truths by field; a mapping for a nested config.
+        said: what messages put before a field's name.
+
+    Raises:
+        InputError: no such field, or a value of another kind.
+    """
+    known, changed = [field.name for field in fields(config)], dict[str, object]()
+    for name, value in values.items():
+        if name not in known:
+            raise InputError(f"{said}{name}: there is no {name}; there is {', '.join(known)}")
+        now = getattr(config, name)
+        nested = is_dataclass(now) and not isinstance(now, type)
+        if nested is not isinstance(value, Mapping):
+            raise InputError(f"{said}{name}: it is {'a group: set one of its fields' if nested else 'no group'}")
+        if is_dataclass(now) and not isinstance(now, type):
+            changed[name] = with_values(now, value, f"{said}{name}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value)
+            changed[name] = _parsed(now, text, f"{said}{name}={text}")
+    return replace(config, **changed)
 
 
-def _parsed(now: object, value: str, setting: str) -> object:
+def _parsed(now: object, value: str, said: str) -> object:
     if isinstance(now, bool):
         if value not in {"true", "false"}:
-            raise InputError(f"--set {setting}: expected true or false")
+            raise InputError(f"{said}: expected true or false")
         return value == "true"
     if not isinstance(now, (int, float)):
         return value
@@ -250,7 +278,7 @@ def _parsed(now: object, value: str, setting: str) -> object:
         return type(now)(value)
     except ValueError as error:
         kind = "a whole number" if isinstance(now, int) else "a number"
-        raise InputError(f"--set {setting}: expected {kind}") from error
+        raise InputError(f"{said}: expected {kind}") from error
 
 
 def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:

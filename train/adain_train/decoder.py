@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from adain_model import Decoder, Encoder, Network, adain, encoder_id, initialize
 from adain_train.config import DecoderConfig
-from adain_train.loop import Share
 from adain_train.losses import Perceptual, total, total_variation
 from adain_train.pairs import PairData
 from adain_train.samples import Samples
+from adain_train.task import Share
 
 
 class DecoderTask:

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
-from adain_model import Network
 from adain_runtime.cli import console
-from adain_runtime.errors import InputError, QualityError, UnavailableError
-from adain_train.checkpoints import TrainState, check_identity, load_state, save_state
-from adain_train.config import Algorithm, Machine, TrainConfig, as_plain
+from adain_runtime.errors import QualityError
+from adain_train.checkpoints import TrainState, check_identity, load_state, random_state, save_state, set_random_state
+from adain_train.config import Algorithm, Machine, as_plain
 from adain_train.data import prefetch
 from adain_train.muon import Muon
 from adain_train.runfolder import RunFolder
-from adain_train.samples import Samples
 from adain_train.schedule import MovingAverage, learning_rate
+from adain_train.stopping import stopping
+from adain_train.task import Share, Task
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -32,71 +29,6 @@ if TYPE_CHECKING:
 Ending = Literal["done", "time", "signal"]
 _OPTIMIZERS: Mapping[Algorithm, Callable[..., torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "muon": Muon}
 _NORM = "the gradient's norm"
-_INSTALL = "pip install torch lightning-fabric tensorboard"
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which part of every batch a process works on.
-
-    Attributes:
-        rank: of the process, from 0.
-        world: how many there are.
-    """
-
-    rank: int = 0
-    world: int = 1
-
-    def of(self, positions: range) -> range:
-        """Its slice of a batch's positions.
-
-        Raises:
-            InputError: the batch can't be shared out evenly.
-        """
-        if len(positions) % self.world:
-            raise InputError(f"a batch of {len(positions)} can't be shared by {self.world} processes; change --batch")
-        size = len(positions) // self.world
-        return positions[self.rank * size : (self.rank + 1) * size]
-
-
-class Task(Protocol):
-    """What is trained. The loop knows nothing of styles; a task knows nothing of devices, clocks and files."""
-
-    @property
-    def config(self) -> TrainConfig:
-        """What the training is."""
-
-    @property
-    def model(self) -> nn.Module:
-        """The module whose parameters are trained."""
-
-    @property
-    def frozen(self) -> nn.Module:
-        """The modules that only measure."""
-
-    @property
-    def measure(self) -> nn.Module:
-        """The one of them that the losses call: ``--compile`` compiles it where it is."""
-
-    @property
-    def sources(self) -> Mapping[str, str]:
-        """Digests of what the training is made from: data, teacher."""
-
-    @property
-    def samples(self) -> Samples:
-        """The pictures that the sample grids show."""
-
-    def load(self, step: int, share: Share) -> dict[str, Tensor]:
-        """A process's part of a step's batch, on the CPU; called from worker threads."""
-
-    def losses(self, model: nn.Module, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        """Scalars by name; ``total`` is what is minimised. ``model`` is the trained module as Fabric wraps it."""
-
-    def describe(self, step: int, share: Share) -> str:
-        """The names of the images in a batch, for a person who looks for the bad one."""
-
-    def network(self, module: nn.Module) -> Network:
-        """The whole network around a trained module or its moving average."""
 
 
 @dataclass
@@ -122,7 +54,7 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        ending: ``done``: all steps; ``time``: the minutes are over; ``signal``: SIGTERM or Ctrl-C.
+        ending: ``done``: all steps that were asked for; ``time``: the minutes are over; ``signal``: SIGTERM or Ctrl-C.
         step: steps done, over all runs.
         losses: the last line of the log.
     """
@@ -130,43 +62,6 @@ class Outcome:
     ending: Ending
     step: int
     losses: Mapping[str, float]
-
-
-def launch(machine: Machine) -> Fabric:
-    """Lightning Fabric, launched: from here on, every process runs the same lines.
-
-    Raises:
-        UnavailableError: Fabric, or the accelerator, is not here.
-        InputError: no such accelerator or strategy.
-    """
-    try:
-        from lightning_fabric import Fabric
-        from lightning_fabric.utilities.exceptions import MisconfigurationException
-    except ImportError as error:
-        raise UnavailableError(f"lightning-fabric is not installed, and training runs on it: {_INSTALL}") from error
-    try:
-        fabric = Fabric(
-            accelerator=machine.accelerator,
-            strategy=machine.strategy,
-            devices=machine.devices,
-            num_nodes=machine.nodes,
-            precision=machine.precision,
-        )
-    except (MisconfigurationException, RuntimeError) as error:
-        raise UnavailableError(
-            f"accelerator {machine.accelerator} with {machine.devices} device(s) is not available here "
-            f"({' '.join(str(error).split())}); choose another --accelerator, such as cpu"
-        ) from error
-    except (ValueError, TypeError) as error:
-        raise InputError(f"--accelerator {machine.accelerator} --strategy {machine.strategy}: {error}") from error
-    fabric.launch()
-    return fabric
-
-
-def disband() -> None:
-    """Leave the process group of a launch over several processes: one that still stands may crash the exit."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 class Trainer:
@@ -217,9 +112,10 @@ class Trainer:
         """
         saved, last = time.monotonic(), dict[str, float]()
         ending: Ending = "done"
-        steps = range(self.step, self.config.steps)
+        last_step = self.machine.last(self.config)
+        steps = range(self.step, last_step)
         batches = prefetch(lambda step: self.task.load(step, self.share), steps, workers=self.machine.workers)
-        with _stopping() as stop, closing(batches), console.progress(enabled=self.fabric.is_global_zero) as bar:
+        with stopping() as stop, closing(batches), console.progress(enabled=self.fabric.is_global_zero) as bar:
             shown = bar.add_task(self.config.name, total=self.config.steps, completed=self.step)
             for step, batch in zip(steps, batches, strict=True):
                 self._sums.add(self.train_step(step, batch))
@@ -237,7 +133,7 @@ class Trainer:
                     self.save()
                     saved = time.monotonic()
             self.save()
-            return self._finish("done" if self.step == self.config.steps else ending, last)
+            return self._finish("done" if self.step >= last_step else ending, last)
 
     def train_step(self, step: int, batch: dict[str, Tensor]) -> dict[str, float]:
         """One step: gradients, then the optimizer, then the moving average.
@@ -290,7 +186,7 @@ class Trainer:
             ema=self._average.module.state_dict(),
             optimizer=self._optimizer.state_dict(),
             precision=dict(self.fabric.strategy.precision.state_dict()),
-            random=_random_state(self.fabric.device),
+            random=random_state(self.fabric.device),
             sums=asdict(self._sums),
         )
         if self.fabric.is_global_zero:
@@ -304,7 +200,7 @@ class Trainer:
         self._average.module.load_state_dict(state.ema)
         self._optimizer.load_state_dict(state.optimizer)
         self.fabric.strategy.precision.load_state_dict(state.precision)
-        _set_random_state(state.random, self.fabric.device)
+        set_random_state(state.random, self.fabric.device)
         self.step, self._clock, self._sums = state.step, Clock(state.seconds), _Sums(**state.sums)
 
     def _moved(self, tensor: Tensor) -> Tensor:
@@ -378,40 +274,5 @@ class _Sums:
         return means
 
 
-@contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set; the second signal acts as it would have."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGINT)}
-
-    def ask(number: int, _frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    for name in before:
-        signal.signal(name, ask)
-    try:
-        yield stop
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
-
-
 def _headline(name: str, losses: Mapping[str, float]) -> str:
     return " ".join([name, *(f"{loss} {value:.3g}" for loss, value in losses.items())])
-
-
-def _random_state(device: torch.device) -> dict[str, Any]:
-    state: dict[str, Any] = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def _set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
-    torch.set_rng_state(state["cpu"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)

@@ -20,12 +20,12 @@ from adain_model import Network, adain, initialize, weights_sha256
 from adain_runtime.errors import InputError
 from adain_runtime.spec import NetworkSpec
 from adain_train.config import StudentConfig
-from adain_train.loop import Share
 from adain_train.losses import Perceptual, similarity_loss, total, total_variation
 from adain_train.pairs import PairData
 from adain_train.pruning import narrowed
 from adain_train.samples import Samples
 from adain_train.targets import Targets, Wanted
+from adain_train.task import Share
 
 _PRUNING_PAIRS = 32  # on which a wider network's channels are measured
 

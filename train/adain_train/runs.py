@@ -1,0 +1,141 @@
+"""A training from its config to its outcome: what every command that trains does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adain_model import Network, load_network
+from adain_runtime.cli import console
+from adain_train.config import Machine, StudentConfig, TrainConfig
+from adain_train.data import ImageSet, check_folder, list_images
+from adain_train.launch import disband, launch
+from adain_train.loop import Outcome, Trainer
+from adain_train.pairs import PairData
+from adain_train.runfolder import RunFolder
+from adain_train.student import StudentTask
+from adain_train.targets import KeptTargets, LiveTargets, Targets, make_targets, targets_folder
+from adain_train.task import Task
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def train(
+    machine: Machine,
+    folder: RunFolder,
+    make: Callable[[Fabric], Task],
+    *,
+    resume: bool,
+) -> tuple[Outcome, bool]:
+    """Train what ``make`` makes, for as long as the machine is given.
+
+    Args:
+        machine: where, and for how long.
+        folder: where the run lives.
+        make: the task, once Fabric is launched.
+        resume: whether to go on from the folder's checkpoint.
+
+    Returns:
+        how it ended, and whether this process, of several, is the one that says so.
+
+    Raises:
+        InputError: bad input, or a file that can't be written.
+        QualityError: a loss is not finite.
+        UnavailableError: the device, or a library, is not here.
+    """
+    folder.check_free(resume=resume)  # before the minutes that data and targets take
+    fabric = launch(machine)
+    try:
+        outcome = Trainer(fabric, make(fabric), machine, folder, resume=resume).run()
+    finally:
+        disband()
+    return outcome, fabric.is_global_zero
+
+
+def report(config: TrainConfig, folder: RunFolder, outcome: Outcome, *, as_json: bool) -> None:
+    """Say how a run ended, and what to do next."""
+    weights = folder.weights(config)
+    plain = {**asdict(outcome), "steps": config.steps, "weights": str(weights), "checkpoint": str(folder.checkpoint)}
+    if as_json:
+        console.print_json(plain)
+        return
+    rows = [(name, f"{value:.5g}") for name, value in outcome.losses.items()]
+    title = f"{outcome.step:,} of {config.steps:,} steps: {weights}"
+    console.show(console.table(title, ("loss", "last mean"), rows, right="mean"))
+    if outcome.ending == "done":
+        console.say(f"next: adain-train eval {weights} --help")
+    else:
+        console.say("next: the same command with --resume")
+
+
+def student_task(
+    fabric: Fabric,
+    config: StudentConfig,
+    machine: Machine,
+    teacher: Path,
+    folders: tuple[Path, Path],
+    kept: Path,
+    start: Network | None,
+) -> StudentTask:
+    """A student's task: its images checked, and its targets made where they are kept.
+
+    Args:
+        fabric: launched.
+        config: what the training is.
+        machine: how the images are read.
+        teacher: VGG-19 with its decoder, a file.
+        folders: of contents and of styles.
+        kept: where kept targets lie.
+        start: what the student begins as; None is random weights.
+
+    Raises:
+        InputError: a file or folder can't be used.
+    """
+    master = load_network(teacher)
+    data = pair_data(fabric, config, machine, *folders)
+    targets: Targets
+    if config.kept_crops:
+        folder = targets_folder(kept, config, master, data)
+        with fabric.rank_zero_first():
+            if not folder.exists():
+                with _bar(fabric, "teacher", 2 * config.kept_crops + config.kept_pairs) as advance:
+                    make_targets(folder, config, master.to(fabric.device), data, fabric.device, advance=advance)
+        targets = KeptTargets(folder, config, master, data)
+    else:
+        targets = LiveTargets(master, data, config.weights.style_kind)
+    return StudentTask(config, master, data, targets, start)
+
+
+def pair_data(fabric: Fabric, config: TrainConfig, machine: Machine, content: Path, style: Path) -> PairData:
+    """Both folders, every image checked.
+
+    Raises:
+        InputError: see `check_folder`.
+    """
+
+    def check(folder: Path) -> ImageSet:
+        with _bar(fabric, f"checking {folder.name}", len(list_images(folder))) as advance:
+            found = check_folder(
+                folder,
+                config.framing,
+                cache=machine.cache,
+                workers=max(1, machine.workers),
+                advance=lambda: advance(1),
+            )
+        if fabric.is_global_zero:
+            console.say(found.report())
+        return found
+
+    contents = check(content)
+    return PairData(contents, contents if style == content else check(style), config.seed)
+
+
+@contextmanager
+def _bar(fabric: Fabric, title: str, total: int) -> Iterator[Callable[[int], object]]:
+    with console.progress(enabled=fabric.is_global_zero) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda count: bar.advance(task, count)
