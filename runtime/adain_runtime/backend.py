@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkabl
 
 from numpy.typing import NDArray
 
+from adain_runtime.arguments import a_path, whole_number
 from adain_runtime.bundle import Bundle
 from adain_runtime.errors import InputError, UnavailableError
 
@@ -59,7 +60,7 @@ class Options:
 
     def __post_init__(self) -> None:
         most = 4 * (os.cpu_count() or 1)  # beyond, threads wait for each other and a run of seconds takes minutes
-        if self.threads is not None and not 1 <= self.threads <= most:
+        if self.threads is not None and not 1 <= whole_number("threads", self.threads) <= most:
             raise InputError(f"threads must be from 1 to {most} on this machine, found {self.threads}")
 
     def only(self, backend: str, *honoured: str) -> None:
@@ -226,6 +227,7 @@ def open_bundle(
         InputError: no such model or backend, or an option that the backend doesn't have.
         UnavailableError: the backend or the provider doesn't work here.
     """
+    a_path("a model", model)
     options = Options(threads=threads, provider=provider, allow_fallback=allow_fallback, rebuild=rebuild, exact=exact)
     chosen = require_backend(backend)
     return chosen.open(chosen.find(model), options)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from adain_runtime.arguments import whole_number
 from adain_runtime.decode import read_pixels
 from adain_runtime.errors import InputError
 from adain_runtime.files import replacing_file
@@ -106,7 +107,7 @@ def load_image(source: ImageLike, *, max_pixels: int | None = 100_000_000) -> Ph
     Raises:
         InputError: it can't be read, isn't an image, is damaged, or is larger than ``max_pixels``.
     """
-    rgb, alpha = read_pixels(source, max_pixels)
+    rgb, alpha = read_pixels(source, None if max_pixels is None else whole_number("max_pixels", max_pixels))
     return Photo(rgb if alpha is None else _cover_hidden(rgb, alpha), alpha)
 
 
@@ -217,7 +218,7 @@ def resize_shorter(photo: Photo, shorter: int, *, enlarge: bool, max_pixels: int
     Raises:
         InputError: ``shorter`` is below 1, or the result would be over ``max_pixels``.
     """
-    if shorter < 1:
+    if whole_number("size", shorter) < 1:
         raise InputError(f"a shorter side of {shorter} pixels can't be made; give 1 or more")
     now = min(photo.height, photo.width)
     if now == shorter or (now < shorter and not enlarge):

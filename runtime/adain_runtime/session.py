@@ -55,6 +55,8 @@ class BaseSession(ABC):
         if self._closed:
             raise InputError(f"{self._bundle.path}: this session is closed")
         wanted = self._bundle.part(part)
+        if not isinstance(feeds, Mapping) or not all(isinstance(values, np.ndarray) for values in feeds.values()):
+            raise InputError(f"feeds must be numpy arrays by name, such as {{{wanted.inputs[0].name!r}: array}}")
         as_float = takes_bytes(wanted) and not any(values.dtype == np.uint8 for values in feeds.values())
         if as_float:
             feeds = to_bytes(wanted, feeds)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adain_runtime.arguments import a_path, real_number, several
 from adain_runtime.errors import InputError
 from adain_runtime.files import replacing_file
 
@@ -39,6 +40,9 @@ class Style:
 
     def __post_init__(self) -> None:
         mean, std = self.mean, self.std
+        others = [type(values).__name__ for values in (mean, std) if not isinstance(values, np.ndarray)]
+        if others:
+            raise InputError(f"a style's mean and std must be numpy arrays [C] of float32, found {others[0]}")
         if mean.ndim != 1 or mean.shape != std.shape or not mean.size:
             raise InputError(f"a style needs mean and std of one shape [C], found {mean.shape} and {std.shape}")
         if mean.dtype != np.float32 or std.dtype != np.float32:
@@ -71,7 +75,7 @@ class Style:
         """
         from safetensors.numpy import save
 
-        if Path(path).suffix != SUFFIX:
+        if a_path("a style's file", path).suffix != SUFFIX:
             raise InputError(f"{path}: a style is saved as NAME{SUFFIX}")
         facts = {"format": _FORMAT, "encoder_id": self.encoder_id, "source": self.source}
         # one entry, since safetensors writes several in an order that changes from call to call
@@ -89,7 +93,7 @@ class Style:
             InputError: missing, damaged, of a newer format, or not a style.
         """
         again = f"make it again with: adain-style make IMAGE -o {path}"
-        tensors, metadata = _read(Path(path), again)
+        tensors, metadata = _read(a_path("a style's file", path), again)
         if metadata.get("format") != _FORMAT:
             raise InputError(
                 f"{path}: a style of format {metadata.get('format')}, and this version reads {_FORMAT}; {again}"
@@ -139,6 +143,8 @@ def mix(styles: Sequence[Style], weights: Sequence[float] | None = None) -> Styl
         InputError: no styles, styles of different encoders, or weights that don't fit.
     """
     shares = shares_of(len(styles), weights)
+    if strange := [style for style in styles if not isinstance(style, Style)]:
+        raise InputError(f"a mix is of Styles, found {type(strange[0]).__name__}; Stylizer.style(...) makes one")
     first = styles[0]
     for style in styles[1:]:
         check_encoder(style, first.encoder_id, first.channels, "the first style")
@@ -170,9 +176,10 @@ def shares_of(count: int, weights: Sequence[float] | None) -> NDArray[np.float64
         raise InputError("at least one style is needed")
     if weights is None:
         return np.full(count, 1 / count)
+    weights = several("weights", weights)
     if len(weights) != count:
         raise InputError(f"styles: {count}, weights: {len(weights)} ({list(weights)}); give one weight for each style")
-    shares = np.asarray(weights, np.float64)
+    shares = np.asarray([real_number("a weight", weight) for weight in weights], np.float64)
     with np.errstate(over="ignore"):
         total = shares.sum()
     if not np.isfinite(total) or (shares < 0).any() or not total > 0:

@@ -6,24 +6,23 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from math import isfinite
-from pathlib import Path
 from sys import maxsize
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeVar, cast, get_args
 
 import numpy as np
 
+from adain_runtime.arguments import real_number, several, whole_number
 from adain_runtime.backend import Session, open_bundle
 from adain_runtime.color import match_color, transfer_luminance
 from adain_runtime.errors import InputError
 from adain_runtime.image import ImageLike, Photo, load_image, load_mask, resize_shorter, to_pil
-from adain_runtime.moments import Moments
 from adain_runtime.planes import Floats, Pixels, planes_for, to_pixels
 from adain_runtime.regions import OneStyle, Regions, cells_of_regions, check_mask_count, check_masks, region_masks
-from adain_runtime.sizes import largest_shorter_side
 from adain_runtime.spec import NetworkSpec
-from adain_runtime.style import SUFFIX, Style, check_encoder, mix, shares_of
+from adain_runtime.style import Style, mix, shares_of
 from adain_runtime.style_cache import StyleCache, default_folder, warn
+from adain_runtime.style_encoder import StyleEncoder, StyleLike
 from adain_runtime.tiled import Progress, TiledPicture
 from adain_runtime.tiling import Tiling, check_tiling, choose_side, pictures_at_once
 
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PreserveColor = Literal["none", "luminance", "match"]
-StyleLike = Style | ImageLike  # a Style, an image, or the path of an image or of a .adainstyle file
 MAX_PIXELS = 100_000_000
 STYLE_SIZE = 512
 EMBEDDED_MODEL = "lite"
@@ -51,6 +49,7 @@ class Stylizer:
         """
         self.session = session
         self._cache = cache or StyleCache(None, warn)
+        self._encoder = StyleEncoder(session, self._cache)
 
     @classmethod
     def open(
@@ -130,38 +129,7 @@ class Stylizer:
         Raises:
             InputError: see ``style``; or a saved style together with ``match``, which recolours the style's image.
         """
-        name = Path(source).name if isinstance(source, (str, os.PathLike)) else ""
-        if isinstance(source, (str, os.PathLike)) and name.endswith(SUFFIX):
-            source = replace(Style.load(source), source=os.fspath(source))
-        if isinstance(source, Style):
-            manifest = self.session.bundle.manifest
-            where = f"the model {manifest.folder_name}"
-            check_encoder(source, manifest.encoder_id, self.spec.channels, where)
-            if preserve_color == "match":
-                raise InputError(
-                    f"style {source.source or '(unnamed)'}: preserve-color match recolours the style's image, and a "
-                    "saved style has none; give the image, or use luminance"
-                )
-            return source
-        key = None
-        if preserve_color != "match" and isinstance(source, (str, os.PathLike)):
-            key = self._cache.key(Path(source), *self._facts(), size, max_pixels)
-            if (kept := self._cache.load(key, self.session.bundle.manifest.encoder_id, name)) is not None:
-                return kept
-        photo = load_image(source, max_pixels=max_pixels)
-        if size is not None:
-            photo = resize_shorter(photo, size, enlarge=False)
-        if preserve_color == "match":
-            return photo
-        style = self._encode(photo, name)
-        self._cache.keep(key, style)
-        return style
-
-    def _facts(self) -> tuple[object, ...]:
-        """What a style's last digits depend on beside the image: the encoder, its precision and what runs it."""
-        manifest = self.session.bundle.manifest
-        encoder = sorted(entry.sha256 for entry in manifest.files.values())
-        return (manifest.encoder_id, manifest.target, manifest.precision, self.session.device, *encoder)
+        return self._encoder.prepare(source, preserve_color == "match", size, max_pixels)
 
     def __call__(
         self,
@@ -217,7 +185,9 @@ class Stylizer:
                 prepared,
                 weights=weights,
                 alpha=alpha,
-                masks=[load_mask(mask, size=(height, width), max_pixels=max_pixels) for mask in masks],
+                masks=[
+                    load_mask(mask, size=(height, width), max_pixels=max_pixels) for mask in several("masks", masks)
+                ],
                 preserve_color=preserve_color,
                 tile=tile,
                 progress=progress,
@@ -246,7 +216,7 @@ class Stylizer:
         if preserve_color == "match":
             per_photo = [[self._matched(style, photo) for style in styles] for photo in photos]
         else:
-            shared = [style if isinstance(style, Style) else self._encode(style) for style in styles]
+            shared = [style if isinstance(style, Style) else self._encoder.encode(style) for style in styles]
             per_photo = [shared] * len(photos)
         results: list[Photo | None] = [None] * len(photos)
         for group, side in self._groups(photos, 1 if masks else batch_size, tile):
@@ -296,6 +266,7 @@ class Stylizer:
         """
         shares_of(styles, weights)
         low, high = self.spec.alpha_range
+        alpha = real_number("alpha", alpha)
         if not (isfinite(alpha) and low <= alpha <= high):
             raise InputError(f"alpha must be a number from {low:g} to {high:g}, found {alpha}")
         if preserve_color not in get_args(PreserveColor):
@@ -305,7 +276,7 @@ class Stylizer:
             raise InputError("weights and masks exclude each other: a mask says where a style goes, and how much")
         if masks:
             check_mask_count(masks, styles)
-        if batch_size < 1:
+        if whole_number("batch size", batch_size) < 1:
             raise InputError(f"batch size must be at least 1, found {batch_size}")
         check_tiling(self.session.bundle.manifest, tile)
 
@@ -318,24 +289,7 @@ class Stylizer:
     def _matched(self, style: Style | Photo, photo: Photo) -> Style:
         if isinstance(style, Style):
             raise InputError("preserve-color match needs styles from prepare(..., preserve_color='match')")
-        return self._encode(replace(style, rgb=match_color(style.rgb, photo.rgb)))
-
-    def _encode(self, photo: Photo, name: str = "") -> Style:
-        manifest = self.session.bundle.manifest
-        if manifest.sizes.exact:
-            fitting = largest_shorter_side(photo.height, photo.width, manifest.sizes)
-            photo = resize_shorter(photo, min(fitting, photo.height, photo.width), enlarge=False)
-        side = choose_side(manifest, photo.height, photo.width, "auto")
-        if side is not None:
-            moments = Moments.nothing(self.spec.channels)
-            for _, features in TiledPicture(self.session, photo.rgb, side).encode():
-                moments = moments.merged(Moments.of(features))
-            spread = moments.std(correction=self.spec.correction, eps=self.spec.eps)
-            return Style(moments.mean.astype(np.float32), spread.astype(np.float32), manifest.encoder_id, name)
-        planes = planes_for([photo.rgb], manifest.sizes)
-        out = self.session.run("encoder", {"image": planes})
-        mean, std = (out[key].astype(np.float32).reshape(-1) for key in ("mean", "std"))
-        return Style(mean, std, manifest.encoder_id, name)
+        return self._encoder.encode(replace(style, rgb=match_color(style.rgb, photo.rgb)))
 
     def _whole(self, images: list[Pixels], styles: list[Style], alpha: float) -> list[Pixels]:
         feeds = {

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from adain_model import Network, save_network
-from adain_train import cli
+from adain_train import cli, runs
 from adain_train.config import DecoderConfig, Machine, StudentConfig
 from adain_train.data import Framing, check_folder
 from adain_train.pairs import PairData
@@ -89,6 +89,12 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def any_teacher(monkeypatch):
+    """Let commands take a teacher of a few channels, where they would insist on VGG-19 and its seconds a step."""
+    monkeypatch.setattr(runs, "require_vgg19", lambda *_: None)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ SMALL = ["framing.crop=16", "framing.shorter_min=16", "framing.shorter_max=24", 
 
 
 @pytest.fixture
-def student(teacher_file, pictures, tmp_path):
+def student(any_teacher, teacher_file, pictures, tmp_path):
     folders = ["--content", pictures / "content", "--style", pictures / "style", "-o", tmp_path / "run"]
     settings = [part for setting in SMALL for part in ("--set", setting)]
     widths = ["--encoder-widths", "4/6,6/8,8/10,10", "--name", "tiny", "--accelerator", "cpu", "--workers", "0"]
@@ -45,7 +45,16 @@ def test_kept_targets_are_made_once_and_shared(command, student, tmp_path):
     assert len(list((tmp_path / "kept").iterdir())) == 1
 
 
-def test_a_decoder_is_trained_for_an_encoder(command, teacher_file, pictures, tmp_path):
+@pytest.mark.parametrize(("kind", "option"), [("decoder", "--encoder"), ("student", "--teacher")])
+def test_another_network_than_vgg19_is_refused_before_any_work(command, teacher_file, pictures, tmp_path, kind, option):
+    folders = ["--content", pictures / "content", "--style", pictures / "style", "-o", tmp_path / "run"]
+    code, out, err = command(kind, option, teacher_file, *folders, "--accelerator", "cpu")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "teacher.safetensors: the encoder of 'pooled' is no VGG-19" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_decoder_is_trained_for_an_encoder(any_teacher, command, teacher_file, pictures, tmp_path):
     settings = [part for setting in SMALL[:3] for part in ("--set", setting)]
     folders = ["--content", pictures / "content", "--style", pictures / "style", "-o", tmp_path]
     code, out, _ = command(

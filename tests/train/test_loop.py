@@ -137,7 +137,15 @@ def test_another_training_can_not_be_resumed(make_task, machine, tmp_path):
     one_line(error)
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[:-2000], lambda _: b"", lambda _: b"no checkpoint"])
+def flipped(content):
+    """One byte of a tensor is another."""
+    place = len(content) // 2
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda content: content[:-2000], lambda _: b"", lambda _: b"no checkpoint", flipped], ids=range(4)
+)
 def test_a_damaged_checkpoint_is_named_and_kept(make_task, machine, tmp_path, damage):
     trainer(make_task(), machine, tmp_path).run()
     path = tmp_path / "checkpoint.pt"

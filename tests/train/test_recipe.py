@@ -64,7 +64,7 @@ def small_spec(tmp_path, student_config):
 
 
 @pytest.fixture
-def run(command, recipe, teacher_file, pictures, small_spec):
+def run(any_teacher, command, recipe, teacher_file, pictures, small_spec):
     """Run a recipe's text into a folder."""
 
     def start(text, output, *more):

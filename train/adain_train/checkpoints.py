@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 
@@ -66,10 +67,11 @@ def load_state(path: Path) -> TrainState:
     """
     fix = "delete it to start anew, or put a copy in its place"
     try:
+        _check_sums(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such checkpoint") from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, BadZipFile, pickle.UnpicklingError) as error:
         raise InputError(f"{path}: a damaged checkpoint ({_line(error)}); {fix}") from error
     wanted = {"format_version", *TrainState.__dataclass_fields__}
     if not isinstance(found, dict) or set(found) != wanted or found.pop("format_version") != FORMAT_VERSION:
@@ -104,6 +106,14 @@ def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def _check_sums(path: Path) -> None:
+    """Hold every part of a checkpoint against its CRC-32, which torch writes and doesn't look at."""
+    with ZipFile(path) as parts:
+        bad = parts.testzip()
+    if bad is not None:
+        raise BadZipFile(f"the checksum of {bad} is another")
 
 
 def _line(error: BaseException) -> str:

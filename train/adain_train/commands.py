@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from adain_model import LITE, VGG19, Encoder, import_network, load_encoder, load_network
+from adain_model import LITE, load_network
 from adain_runtime.cli import console
 from adain_train.config import DecoderConfig, Machine, Precision, StudentConfig, TrainConfig, with_settings
 from adain_train.decoder import DecoderTask
 from adain_train.presets import DECODERS, STUDENTS, preset, student_spec
 from adain_train.runfolder import RunFolder
-from adain_train.runs import pair_data, report, student_task, train
+from adain_train.runs import pair_data, read_encoder, report, student_task, train
 from adain_train.task import Task
 
 if TYPE_CHECKING:
@@ -28,9 +28,17 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on from the folder's 
 PresetName = Annotated[
     str, typer.Option("--preset", help="cpu: small crops, kept targets. gpu: crops of 256, fresh in every step.")
 ]
-Steps = Annotated[int | None, typer.Option(help="Steps in all; the schedules run over them.", show_default=False)]
-Batch = Annotated[int | None, typer.Option(help="Pairs a step, over all processes.", show_default=False)]
-Lr = Annotated[float | None, typer.Option(help="Adam's learning rate.", show_default=False)]
+Steps = Annotated[
+    int | None,
+    typer.Option(help="Steps in all; the schedules run over them. Default: the preset's.", show_default=False),
+]
+Batch = Annotated[
+    int | None, typer.Option(help="Pairs a step, over all processes. Default: the preset's.", show_default=False)
+]
+Lr = Annotated[
+    float | None,
+    typer.Option(help="Learning rate. Default: 1e-4 for a decoder, 1e-3 for a student.", show_default=False),
+]
 Seed = Annotated[int, typer.Option(help="Of weights and data.")]
 Settings = Annotated[
     list[str] | None,
@@ -191,17 +199,6 @@ def student_command(
         return student_task(fabric, config, machine, teacher, (content, style), cache_dir or output, start)
 
     _run(config, machine, RunFolder(output), make, resume=resume, as_json=as_json)
-
-
-def read_encoder(path: Path) -> Encoder:
-    """A VGG-19 encoder from a checkpoint of ours, or from a torch file.
-
-    Raises:
-        InputError: it can't be read, or isn't VGG-19.
-    """
-    if path.suffix in {".pth", ".pt"}:
-        return cast(Encoder, import_network(path, None, VGG19).module)
-    return load_encoder(path)
 
 
 def _changed(config: Any, **values: object) -> Any:  # noqa: ANN401 a config of either kind

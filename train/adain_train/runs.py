@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from adain_model import Network, load_network
+from adain_model import VGG19, Encoder, Network, import_network, load_encoder, load_network
 from adain_runtime.cli import console
 from adain_train.config import Machine, StudentConfig, TrainConfig
 from adain_train.data import ImageSet, check_folder, list_images
 from adain_train.launch import disband, launch
 from adain_train.loop import Outcome, Trainer
+from adain_train.losses import require_vgg19
 from adain_train.pairs import PairData
 from adain_train.runfolder import RunFolder
 from adain_train.student import StudentTask
@@ -72,6 +73,18 @@ def report(config: TrainConfig, folder: RunFolder, outcome: Outcome, *, as_json:
         console.say("next: the same command with --resume")
 
 
+def read_encoder(path: Path) -> Encoder:
+    """A VGG-19 encoder from a checkpoint of ours, or from a torch file.
+
+    Raises:
+        InputError: it can't be read, or isn't VGG-19.
+    """
+    torch_file = path.suffix in {".pth", ".pt"}
+    encoder = cast(Encoder, import_network(path, None, VGG19).module) if torch_file else load_encoder(path)
+    require_vgg19(encoder, path)
+    return encoder
+
+
 def student_task(
     fabric: Fabric,
     config: StudentConfig,
@@ -93,9 +106,10 @@ def student_task(
         start: what the student begins as; None is random weights.
 
     Raises:
-        InputError: a file or folder can't be used.
+        InputError: a file or folder can't be used, or the teacher isn't VGG-19.
     """
     master = load_network(teacher)
+    require_vgg19(master.encoder, teacher)
     data = pair_data(fabric, config, machine, *folders)
     targets: Targets
     if config.kept_crops:

@@ -29,6 +29,7 @@ INTERRUPTED = 130  # 128 + SIGINT, what a shell gives an interrupted program
 READER_GONE = 141  # 128 + SIGPIPE
 TERMINATED = 143  # 128 + SIGTERM
 _ANYTHING = {"ignore_unknown_options": True, "allow_extra_args": True}
+_EXAMPLE_COLUMNS = 78  # of 80, less the margins of typer
 BUG = 70  # EX_SOFTWARE of sysexits.h: neither a failed check (1) nor the caller's mistake (2)
 
 # Typer carries its own copy of click's exceptions from 0.26 on and click's before; this is their base in both.
@@ -103,9 +104,13 @@ def _version_alone(_version: Version = False) -> None:
 
 
 def examples(*lines: tuple[str, str]) -> str:
-    """The examples under a command's help: (command, what it does), one line each that fits 80 columns."""
-    wide = max(len(command) for command, _ in lines)
-    shown = [f"[cyan]{command:{wide}}[/cyan]  [dim]{note}[/dim]" for command, note in lines]
+    """The examples under a command's help: (command, what it does), a line each, or two beyond 80 columns."""
+    room = _EXAMPLE_COLUMNS - 2 - max(len(note) for _, note in lines)
+    wide = max((len(command) for command, _ in lines if len(command) <= room), default=0)
+    shown = []
+    for command, note in lines:
+        between = "  " if len(command) <= wide else "\n\n    "
+        shown.append(f"[cyan]{command:{wide}}[/cyan]{between}[dim]{note}[/dim]")
     return "\n\n".join(["[bold]Examples[/bold]", *shown])
 
 
