@@ -38,6 +38,11 @@ def test_the_same_command_gives_the_same_weights_in_pieces_too(command, student,
     assert json.loads(command(*pieces, "--resume", "--json")[1])["step"] == 4
 
 
+def test_one_folder_that_serves_as_both_is_checked_once(command, student, pictures):
+    code, _, err = command(*student, "--style", pictures / "content")
+    assert (code, err.count("5 images")) == (0, 1)
+
+
 def test_kept_targets_are_made_once_and_shared(command, student, tmp_path):
     for run in ("a", "b"):
         parts = [tmp_path / run if part == tmp_path / "run" else part for part in student]
@@ -94,7 +99,7 @@ def test_a_run_that_is_there_is_refused_before_any_work(command, student):
         (["--steps", "0"], "steps is 0"),
         (["--accelerator", "abacus"], "abacus"),
         (["--precision", "8-bit"], "--precision 8-bit"),
-        (["--set", "framing.crop=20"], "crops of 20"),
+        (["--set", "framing.crop=20"], "framing: found crop 20, shorter_min 16"),
     ],
 )
 def test_bad_input_is_one_line_that_names_it(command, student, changes, text):

@@ -12,6 +12,7 @@ from torch import nn
 from adain_model import LITE, VGG19
 from adain_runtime.errors import InputError
 from adain_train.config import DecoderConfig, Machine, StudentConfig, as_plain, differences, to_toml, with_settings
+from adain_train.data import Framing
 from adain_train.presets import DECODERS, STUDENTS, student_spec
 from adain_train.schedule import MovingAverage, learning_rate
 
@@ -55,6 +56,18 @@ def test_an_average_without_decay_is_the_module():
 def test_settings_reach_any_field_in_its_own_kind():
     config = with_settings(StudentConfig(), ["ema=0.5", "weights.style=20", "framing.flip=false", "seed=9"])
     assert (config.ema, config.weights.style, config.framing.flip, config.seed) == (0.5, 20.0, False, 9)
+
+
+def test_settings_that_need_each_other_are_taken_together_in_any_order():
+    settings = ["framing.crop=256", "framing.shorter_min=300", "framing.shorter_max=400"]
+    small = StudentConfig(framing=Framing(crop=128, shorter_min=128, shorter_max=256))
+    found = [with_settings(small, order).framing for order in (settings, settings[::-1])]
+    assert found == [Framing(crop=256, shorter_min=300, shorter_max=400)] * 2
+
+
+def test_a_run_ends_at_until_or_at_its_steps():
+    config = StudentConfig(steps=10)
+    assert [Machine(until=until).last(config) for until in (0, 4, 40)] == [10, 4, 10]
 
 
 @pytest.mark.parametrize(

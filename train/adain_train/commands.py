@@ -21,6 +21,10 @@ from adain_train.task import Task
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+Teacher = Annotated[Path, typer.Option(help="VGG-19 with its decoder, FILE.safetensors.")]
+Spec = Annotated[
+    str | None, typer.Option(help="lite, or a spec's JSON file. Default: --init's, or lite.", show_default=False)
+]
 Content = Annotated[Path, typer.Option(help="Folder of photos.")]
 StyleFolder = Annotated[Path, typer.Option("--style", help="Folder of paintings and textures.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="The run's folder.")]
@@ -119,15 +123,13 @@ def decoder_command(
 
 def student_command(
     *,
-    teacher: Annotated[Path, typer.Option(help="VGG-19 with its decoder, FILE.safetensors.")],
+    teacher: Teacher,
     content: Content,
     style: StyleFolder,
     output: Output,
     resume: Resume = False,
     preset_name: PresetName = "cpu",
-    spec: Annotated[
-        str | None, typer.Option(help="lite, or a spec's JSON file. Default: --init's, or lite.", show_default=False)
-    ] = None,
+    spec: Spec = None,
     encoder_widths: Annotated[
         str | None,
         typer.Option(metavar="W,W/W,W/...", help="16/48,48/96,96/192,192 is lite's.", show_default=False),

@@ -60,8 +60,8 @@ class Framing:
         if not 0 <= self.jitter <= 1:
             raise InputError(f"colours that stray by {self.jitter} are none; give 0 to 1")
         if not self.crop <= self.shorter_min <= self.shorter_max:
-            found = f"{self.shorter_min} to {self.shorter_max}"
-            raise InputError(f"a shorter side of {found} has no room for crops of {self.crop}; let it rise from there")
+            found = f"crop {self.crop}, shorter_min {self.shorter_min}, shorter_max {self.shorter_max}"
+            raise InputError(f"framing: found {found}; each must be at least the one before it")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from adain_runtime.errors import InputError
 from adain_runtime.files import replacing_file, sha256_file
 from adain_runtime.results import command_line
 from adain_train.checkpoints import check_identity, load_state
+from adain_train.commands import Minutes, Spec, Teacher
 from adain_train.config import Machine, StudentConfig, as_plain
 from adain_train.presets import student_spec
 from adain_train.recipe import Stage, read_recipe
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 def recipe_command(
     recipe: Annotated[Path, typer.Argument(help="FILE.toml: the stages.", show_default=False)],
     *,
-    teacher: Annotated[Path, typer.Option(help="VGG-19 with its decoder, FILE.safetensors.")],
+    teacher: Teacher,
     data: Annotated[
         list[str], typer.Option(metavar="NAME=DIR", help="The folder that the recipe calls so; once for each.")
     ],
@@ -40,16 +41,12 @@ def recipe_command(
         Path | None,
         typer.Option(help="Begin the first stage as this FILE.safetensors. Default: random.", show_default=False),
     ] = None,
-    spec: Annotated[
-        str | None, typer.Option(help="lite, or a spec's JSON file. Default: --init's, or lite.", show_default=False)
-    ] = None,
+    spec: Spec = None,
     machine: Annotated[
         list[str] | None,
         typer.Option("--machine", metavar="NAME=VALUE", help="For every stage, such as accelerator=cpu."),
     ] = None,
-    minutes: Annotated[
-        float | None, typer.Option(help="Stop after so long; --resume goes on. Default: no end.", show_default=False)
-    ] = None,
+    minutes: Minutes = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the folder's stages stand.")] = False,
     as_json: console.AsJson = False,
     _verbose: console.Verbose = False,

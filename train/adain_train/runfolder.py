@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 import adain_model
 from adain_model import Network
 from adain_runtime.errors import InputError, UnavailableError
@@ -132,6 +134,7 @@ class RunFolder:
             "steps": f"{step:,} of {config.steps:,}",
             "seed": str(config.seed),
             "time": f"{seconds / 3600:.2f} hours",
+            "torch": f"{torch.__version__}, {torch.get_num_threads()} CPU threads",
             "parameters": f"{sum(layer.parameters for layer in found):,}",
             "multiply-accumulates a pixel": f"{pixel:,.0f}",
             **{f"last {name} loss": f"{value:.5g}" for name, value in losses.items()},
