@@ -197,13 +197,13 @@ def _check_outputs(output: Path, save_pairs: Path | None) -> None:
 
 def _layer_table(made: Calibration, found: Mapping[str, Histogram]) -> Table:
     names = [f"p{made.origin.percentile:g}" if method == "percentile" else method for method in METHODS]
-    columns = ("layer", "min", "max", *names, "clipped")
+    columns = ("layer", "min", "max", *names, "clip%")
     rows = [
         (
             name,
             *(f"{value:.3g}" for value in (layer.minimum, layer.maximum)),
             *(f"{layer.ranges[method]:.3g}" for method in METHODS),
-            f"{100 * clipped_share(found[name], layer.ranges[made.method]):.2g}%",
+            f"{100 * clipped_share(found[name], layer.ranges[made.method]):.1g}",
         )
         for name, layer in made.layers.items()
     ]
