@@ -40,6 +40,8 @@ def test_the_command_leaves_numbers_plots_and_a_sheet_and_prints_a_table(picture
     found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert [row["name"] for row in found["rows"]] == ["no style", "reference (vgg19)", "my student"]
     assert all(row["name"] in printed for row in found["examples"]["rows"])
+    assert "4 of 25 pairs: mean ± standard error" in printed
+    assert "The 2 on the sheet: mean" in printed
     assert len(found["optimisation"]["content"]) == 3
     framing = Framing(32, 32, 32)
     for kind in ("content", "style"):

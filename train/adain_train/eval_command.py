@@ -93,8 +93,10 @@ def eval_command(
     if as_json:
         console.print_json(result)
         return
+    everything = len(contents) * len(styles)
+    all_pairs = f"{len(chosen):,} of {everything:,} pairs" if len(chosen) < everything else f"All {everything:,} pairs"
     console.show(
-        *tables.loss_tables({f"All {len(chosen)} pairs": found.rows, "The pairs on the sheet": found.examples}),
+        *tables.loss_tables({all_pairs: found.rows, f"The {len(names)} on the sheet": found.examples}),
         tables.cost_table((*found.rows, *found.examples), f"{size}x{size} image, torch on {device}"),
     )
     console.say(f"wrote {output}")

@@ -38,8 +38,7 @@ def loss_tables(groups: Mapping[str, Sequence[Row]]) -> list[Table]:
             for row in rows
         ]
         if rows:
-            title = f"{name} ({rows[0].pairs}), mean ± standard error"
-            tables.append(console.table(title, columns, lines, right=" ".join(columns[1:])))
+            tables.append(console.table(f"{name}: mean ± standard error", columns, lines, right=" ".join(columns[1:])))
     return tables
 
 
