@@ -127,7 +127,7 @@ def collect_command(
         console.say(f"note: {attempt}")
     made.save(output)
     given = [] if checkpoint is None else [str(checkpoint)]
-    following = shlex.join(["adain-export", "onnx", *given, "--int8", str(output)])
+    following = shlex.join(["adain-export", "onnx", *given, "--int8", "--calibration", str(output)])
     if as_json:
         console.print_json(_result(made, found, output, notes, attempts, following))
     else:

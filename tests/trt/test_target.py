@@ -137,9 +137,9 @@ def test_with_kit_the_command_exits_0_and_tells_the_next_step(command, checkpoin
         (["--flavor", "rtx", "--kit"], "--kit and --timing-cache are for --flavor trt"),
         (["--compute-capability", "8.6"], "--compute-capability is for --flavor rtx"),
         (["--kit", "--timing-cache", "x"], "give it to the kit's build.py"),
-        (["--int8", "--kit"], "--int8 without a calibration: give the ranges of adain-calib"),
-        (["--int8"], "Option '--int8' requires an argument"),
-        (["--int8", "none.json"], "none.json"),
+        (["--int8", "--kit"], "int8 needs the range of what enters each convolution"),
+        (["--int8"], "adain-calib collect CHECKPOINT"),
+        (["--int8", "--calibration", "none.json"], "none.json"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2_before_anything_is_made(command, checkpoint, tmp_path, arguments, said):
