@@ -12,7 +12,7 @@ import typer
 from adain_export.commands.coreml import coreml
 from adain_export.commands.mnn import mnn
 from adain_export.commands.onnx import onnx
-from adain_export.commands.shared import files_table, parity_line
+from adain_export.commands.shared import WITHOUT_CALIBRATION, files_table, parity_line
 from adain_export.commands.trt import trt
 from adain_export.doctor import diagnose
 from adain_runtime.bundle import Bundle
@@ -30,7 +30,11 @@ EXAMPLES = console.examples(
     ("adain-export doctor", "what works here"),
 )
 
-app = console.new_app("Export networks, look into bundles, see what works here.", epilog=EXAMPLES)
+app = console.new_app(
+    "Export networks, look into bundles, see what works here.",
+    epilog=EXAMPLES,
+    without_value={"--int8": WITHOUT_CALIBRATION},
+)
 
 
 def main() -> NoReturn:

@@ -139,6 +139,19 @@ def test_int8_takes_a_calibration_and_a_placement(command, checkpoint, strided, 
     assert "give --int8 CALIBRATION.json" in err
 
 
+@pytest.mark.parametrize("arguments", [("--int8",), ("--int8=",), ("--int8", "--fp16")])
+def test_int8_without_a_calibration_says_what_makes_one(command, checkpoint, arguments):
+    code, out, err = command("onnx", checkpoint, *arguments)
+    assert (code, out) == (2, "")
+    assert "--int8 without a calibration: give the ranges of adain-calib" in err
+    assert err.count("\n") == 1
+
+
+def test_other_options_that_are_wrong_are_told_as_ever(command):
+    assert "Option '--name' requires an argument" in command("onnx", "--name")[2]
+    assert "No such option: --int8" in command("coreml", "--int8")[2]
+
+
 def test_a_calibration_that_is_none_is_refused(command, checkpoint, tmp_path):
     code, _, err = command("onnx", checkpoint, "-o", tmp_path, "--int8", tmp_path / "none.json")
     assert code == 2

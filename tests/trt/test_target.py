@@ -138,7 +138,9 @@ def test_with_kit_the_command_exits_0_and_tells_the_next_step(command, checkpoin
         (["--compute-capability", "8.6"], "--compute-capability is for --flavor rtx"),
         (["--kit", "--timing-cache", "x"], "give it to the kit's build.py"),
         (["--int8", "--kit"], "--int8 without a calibration: give the ranges of adain-calib"),
-        (["--int8"], "Option '--int8' requires an argument"),
+        (["--int8"], "--int8 without a calibration: give the ranges of adain-calib"),
+        (["--int8="], "--int8 without a calibration: give the ranges of adain-calib"),
+        (["--kit", "--opt"], "Option '--opt' requires an argument"),
         (["--int8", "none.json"], "none.json"),
     ],
 )

@@ -20,13 +20,17 @@ if TYPE_CHECKING:
 
     from adain_model.network import Network
 
+WITHOUT_CALIBRATION = (
+    "--int8 without a calibration: give the ranges of adain-calib, --int8 CALIBRATION.json "
+    "(adain-calib collect makes one)"
+)
 ALL_PARTS = ",".join(PART_NAMES)
 AFTER_PAD = PLACEMENTS[0]
 
 # Optional[...] and not | None: Typer reads these at run time on Python 3.10
 Checkpoint = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Argument(help="FILE.safetensors. Default: the embedded student.", show_default=False),
+    typer.Argument(help="FILE.safetensors or an embedded name. Default: lite.", show_default=False),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder that gets the bundle.")]
 Fp16 = Annotated[bool, typer.Option("--fp16", help="Half precision; statistics stay float32.")]
@@ -84,11 +88,8 @@ def int8_of(calibration: Path | None, placement: str) -> Int8 | None:
         if placement != AFTER_PAD:
             raise InputError(f"--placement {placement} is about int8: give --int8 CALIBRATION.json with it")
         return None
-    if calibration.name.startswith("-"):  # an option that stands where the file should
-        raise InputError(
-            "--int8 without a calibration: give the ranges of adain-calib, --int8 CALIBRATION.json "
-            "(adain-calib collect makes one)"
-        )
+    if not calibration.name or calibration.name.startswith("-"):  # an option that stands where the file should
+        raise InputError(WITHOUT_CALIBRATION)
     return Int8(Calibration.load(calibration), cast(Placement, placement))
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -63,9 +64,21 @@ Version = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 
 
-def new_app(summary: str, *, epilog: str | None = None) -> typer.Typer:
-    """A Typer application with the house's settings; commands are added to it."""
-    return typer.Typer(
+class App(typer.Typer):
+    """A Typer application.
+
+    Attributes:
+        without_value: options that stand last, without their value, to what is said of that; Typer says the rest.
+    """
+
+    without_value: Mapping[str, str] = MappingProxyType({})
+
+
+def new_app(
+    summary: str, *, epilog: str | None = None, without_value: Mapping[str, str] = MappingProxyType({})
+) -> typer.Typer:
+    """An application with the house's settings; commands are added to it."""
+    app = App(
         help=summary,
         epilog=epilog,
         no_args_is_help=True,
@@ -73,6 +86,8 @@ def new_app(summary: str, *, epilog: str | None = None) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    app.without_value = without_value
+    return app
 
 
 def command_app(
@@ -118,7 +133,7 @@ def run(app: typer.Typer, program: str) -> NoReturn:
     except AdainError as error:
         _fail(program, str(error), error.exit_code)
     except _USAGE_ERROR as error:
-        message = getattr(error, "format_message", error.__str__)()
+        message = _without_value(app, error) or getattr(error, "format_message", error.__str__)()
         if not message:  # no arguments at all: the help has been shown
             sys.exit(2)
         _fail(program, f"{message} (see {program} --help)", 2)
@@ -140,6 +155,13 @@ def run(app: typer.Typer, program: str) -> NoReturn:
     if code == INTERRUPTED:  # Typer's own translation of Ctrl-C
         _fail(program, "interrupted", INTERRUPTED)
     sys.exit(code or 0)
+
+
+def _without_value(app: typer.Typer, error: Exception) -> str | None:
+    """What an application says of an option that stands last, without its value; None for every other mistake."""
+    if isinstance(app, App) and type(error).__name__ == "BadOptionUsage":
+        return app.without_value.get(getattr(error, "option_name", ""))
+    return None
 
 
 def _prepare_process() -> None:
