@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import settings
@@ -32,3 +33,11 @@ def shared() -> Path:
     if not (folder / "weights" / "vgg_normalised.pth").is_file():
         pytest.skip(f"needs the VGG-19 weights and test images in {folder}, which are not here")
     return folder
+
+
+@pytest.fixture
+def rtx() -> ModuleType:
+    """TensorRT for RTX's module, the real one: it parses and builds without a GPU."""
+    reason = "TensorRT for RTX is not installed: adain-edge[trt-rtx]"
+    module: ModuleType = pytest.importorskip("tensorrt_rtx_bindings", reason=reason)
+    return module

@@ -15,6 +15,7 @@ from adain_export.target import get_target
 from adain_export.targets.trt import TrtRequest
 from adain_runtime.bundle import MANIFEST, describe_file
 from adain_runtime.cli import console
+from adain_runtime.trt import library
 from adain_runtime.trt.build import build_bundle
 from adain_runtime.trt.options import Options, Profile
 from fake_gpu import use_device, use_tensorrt
@@ -42,6 +43,12 @@ def tensorrt(device, monkeypatch, tmp_path_factory):
     """The simulated TensorRT on the simulated GPU."""
     use_tensorrt(monkeypatch, tmp_path_factory.mktemp("tensorrt"))
     return fake_trt
+
+
+@pytest.fixture
+def nothing_here(monkeypatch):
+    """Neither TensorRT nor TensorRT for RTX is installed."""
+    monkeypatch.setattr(library, "MODULES", {"trt": ("no_such_module",), "rtx": ("nor_this",)})
 
 
 @pytest.fixture(scope="session")

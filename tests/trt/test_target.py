@@ -39,12 +39,6 @@ def checkpoint(network, tmp_path):
     return path
 
 
-@pytest.fixture
-def nothing_here(monkeypatch):
-    """Neither TensorRT nor TensorRT for RTX is installed."""
-    monkeypatch.setattr(library, "MODULES", {"trt": ("no_such_module",), "rtx": ("nor_this",)})
-
-
 def test_a_kit_is_a_verified_bundle_with_all_that_builds_engines(kit):
     bundle = Bundle.open(kit)
     assert set(bundle.manifest.files) == KIT_FILES
@@ -192,10 +186,7 @@ def test_the_kit_of_the_same_request_has_the_same_bytes(network, request_of, tmp
     }
 
 
-def test_rtx_engines_are_built_without_a_gpu_and_refuse_to_be_run_without_one(
-    network, request_of, tmp_path, monkeypatch
-):
-    pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is not installed: adain-edge[trt-rtx]")
+def test_rtx_engines_are_built_without_a_gpu_and_refuse_to_be_run_without_one(network, request_of, tmp_path, rtx):
     options = Options(Profile((16, 16), (32, 32), (64, 64)), "rtx")
     bundle = TARGET.export(network, request_of(options=options, parts=("encoder",)), tmp_path)
     assert bundle.path.name == "strided-trt-rtx-fp16"
@@ -208,8 +199,7 @@ def test_rtx_engines_are_built_without_a_gpu_and_refuse_to_be_run_without_one(
         open_bundle(bundle.path, backend="trt")
 
 
-def test_tensorrt_for_rtx_refuses_a_capability_that_it_does_not_know(kit, tmp_path):
-    pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is not installed: adain-edge[trt-rtx]")
+def test_tensorrt_for_rtx_refuses_a_capability_that_it_does_not_know(kit, tmp_path, rtx):
     options = Options(Profile((16, 16), (32, 32), (64, 64)), "rtx", compute_capabilities=("9.0",))
     with pytest.raises(BuildError, match=r"--compute-capability 9\.0: TensorRT for RTX .* has .*8\.6, 8\.9, 12\.0"):
         build_bundle(kit, tmp_path / "out", options, parts=["encoder"])
@@ -218,8 +208,7 @@ def test_tensorrt_for_rtx_refuses_a_capability_that_it_does_not_know(kit, tmp_pa
 @pytest.mark.slow
 @pytest.mark.parametrize("label", ["fp32", "fp16", "int8", "int8-fp16"])
 @pytest.mark.parametrize("name", ["lite", "vgg19"])
-def test_every_precision_of_both_networks_builds_for_rtx(name, label, request, tmp_path):
-    pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is not installed: adain-edge[trt-rtx]")
+def test_every_precision_of_both_networks_builds_for_rtx(name, label, request, tmp_path, rtx):
     network = load_network(embedded_checkpoint()) if name == "lite" else request.getfixturevalue("vgg19")
     int8 = Int8(calibrated(network)) if "int8" in label else None
     made = onnx_parts(network, Request(name, "fp16" if "fp16" in label else "fp32", int8=int8))
