@@ -90,6 +90,11 @@ def clip(*bounds, half=False):
     return graph([helper.make_node("Clip", ["x", *names], ["y"], "clip")], values, half=half)
 
 
+def endless_clip():
+    values = {"low": np.float16(0), "high": np.float16(np.inf)}
+    return graph([helper.make_node("Clip", ["x", "low", "high"], ["y"], "clip")], values, half=True)
+
+
 def foreign():
     made = graph([helper.make_node("Gelu", ["x"], ["y"], "gelu", domain="com.microsoft")], {})
     made.opset_import.append(helper.make_opsetid("com.microsoft", 1))
@@ -115,6 +120,7 @@ BAD = {
             {"pads": np.array([0, 0, 1, 1, 0, 0, 1, 1])},
         ),
     ),
+    "an endless clip": ("clips_have_both_bounds", endless_clip),
     "half a clip": ("clips_have_both_bounds", lambda: clip("low")),
     "a clip in float16": ("clips_have_both_bounds", lambda: clip("low", "high", half=True)),
     "a root in float16": (
