@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import settings
@@ -53,3 +54,11 @@ def typed(monkeypatch, capsys) -> Callable[..., Ran]:
         return Ran(code if isinstance(code, int) else 0, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def rtx() -> ModuleType:
+    """TensorRT for RTX's module, the real one: it parses and builds without a GPU."""
+    reason = "TensorRT for RTX is not installed: adain-edge[trt-rtx]"
+    module: ModuleType = pytest.importorskip("tensorrt_rtx_bindings", reason=reason)
+    return module

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PAIRS, SIZE, SEED = 128, 256, 0
 
 Checkpoint = Annotated[
-    Path | None, typer.Argument(help="FILE.safetensors. Default: the embedded student.", show_default=False)
+    Path | None, typer.Argument(help="FILE.safetensors or an embedded name. Default: lite.", show_default=False)
 ]
 Content = Annotated[
     Path | None,

@@ -26,7 +26,7 @@ AFTER_PAD = PLACEMENTS[0]
 # Optional[...] and not | None: Typer reads these at run time on Python 3.10
 Checkpoint = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Argument(help="FILE.safetensors. Default: the embedded student.", show_default=False),
+    typer.Argument(help="FILE.safetensors or an embedded name. Default: lite.", show_default=False),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder that gets the bundle.")]
 Fp16 = Annotated[bool, typer.Option("--fp16", help="Half precision; statistics stay float32.")]
