@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -98,14 +98,6 @@ def any_teacher(monkeypatch):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
-    """Run `adain-train` in this process: exit code, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["adain-train", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return run
+def command(typed):
+    """``adain-train`` in this process: exit code, stdout, stderr."""
+    return partial(typed, cli.main, "adain-train")
