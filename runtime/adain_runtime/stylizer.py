@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar, cast, get_args
 
 import numpy as np
 
-from adain_runtime.backend import Session, open_bundle
+from adain_runtime.backend import Session, Sharing, open_bundle
 from adain_runtime.color import match_color, transfer_luminance
 from adain_runtime.errors import InputError
 from adain_runtime.image import ImageLike, Photo, load_image, load_mask, resize_shorter, to_pil
@@ -383,6 +383,24 @@ class Stylizer:
             covered = region_masks(there, len(styles), *photo.shape[:2]).sum(0)[..., None]
             stylized[...] = np.rint(covered * stylized + (1 - covered) * photo)
         return made
+
+    def shared(self, callers: int) -> Stylizer | None:
+        """A second stylizer of the same bundle, whose ``stylize`` as many threads may call at once.
+
+        Each has its share of the CPU's cores, which gets more pictures done than one after the other with all cores,
+        and each a little later. The one who asked closes it.
+
+        Returns:
+            None where the backend, its device or the number of cores don't allow that.
+        """
+        session = self.session.shared(callers) if isinstance(self.session, Sharing) else None
+        return None if session is None else Stylizer(session, self._cache)
+
+    def whole_at_once(self, height: int, width: int, pictures: int, tile: Tiling = "auto") -> bool:
+        """Whether so many pictures of a size fit the memory that ``auto`` takes, and none is computed in tiles."""
+        manifest = self.session.bundle.manifest
+        enough = pictures_at_once(manifest, height, width) >= pictures
+        return enough and choose_side(manifest, height, width, tile) is None
 
     def close(self) -> None:
         """Close the session."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from adain_runtime.backend import Array, Options, Probe, check_target
 from adain_runtime.bundle import Bundle, find_bundle
 from adain_runtime.cache import cache_folder
+from adain_runtime.cores import threads_each
 from adain_runtime.errors import BundleError, InputError, UnavailableError
 from adain_runtime.session import BaseSession
 
@@ -59,6 +62,7 @@ class OnnxSession(BaseSession):
         self._options = options
         self._provider = find_provider(options.provider or "cpu", allow_fallback=options.allow_fallback)
         self._graphs: dict[str, onnxruntime.InferenceSession] = {}
+        self._loading = Lock()
         super().__init__(bundle, self._provider)
 
     def _run(self, part: str, feeds: dict[str, Array]) -> dict[str, Array]:
@@ -80,9 +84,10 @@ class OnnxSession(BaseSession):
         return dict(zip(names, outputs, strict=True))
 
     def _graph(self, part: str) -> onnxruntime.InferenceSession:
-        if part not in self._graphs:
-            self._graphs[part] = self._load(part)
-        return self._graphs[part]
+        with self._loading:
+            if part not in self._graphs:
+                self._graphs[part] = self._load(part)
+            return self._graphs[part]
 
     def _load(self, part: str) -> onnxruntime.InferenceSession:
         import onnxruntime
@@ -112,6 +117,13 @@ class OnnxSession(BaseSession):
             raise BundleError(f"{path}: ONNX Runtime {onnxruntime.__version__} can't load it ({error})") from error
         self._device = running_provider(self._provider, graph.get_providers(), fallback)
         return graph
+
+    def shared(self, callers: int) -> OnnxSession | None:
+        """A session for several threads at once, on the CPU: a graph runs any number of times beside itself."""
+        each = threads_each(self._options.threads, callers)
+        if each is None or self._provider != _CPU:
+            return None
+        return OnnxSession(self.bundle, replace(self._options, threads=each))
 
     def release(self, part: str) -> None:
         """Free a part's graph with the arena of its maps; the next run loads it again."""
