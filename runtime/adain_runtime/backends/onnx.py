@@ -10,6 +10,7 @@ from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from adain_runtime import telemetry
 from adain_runtime.backend import Array, Options, Probe, check_target
 from adain_runtime.bundle import Bundle, find_bundle
 from adain_runtime.cache import cache_folder
@@ -35,6 +36,7 @@ class OnnxBackend:
     def probe(self) -> Probe:
         """The version and the providers of the installed build."""
         try:
+            telemetry.opt_out()
             import onnxruntime
         except (ImportError, OSError) as error:
             return Probe(False, f"onnxruntime can't be imported ({error})", _INSTALL)
@@ -90,6 +92,7 @@ class OnnxSession(BaseSession):
             return self._graphs[part]
 
     def _load(self, part: str) -> onnxruntime.InferenceSession:
+        telemetry.opt_out()
         import onnxruntime
 
         settings = onnxruntime.SessionOptions()
@@ -199,6 +202,7 @@ def running_provider(asked: str, running: list[str], allow_fallback: bool) -> st
 
 @cache
 def _available_providers() -> tuple[str, ...]:
+    telemetry.opt_out()
     import onnxruntime
 
     # Azure's provider calls a service for its own operations and leaves all of these to the CPU, under its name
