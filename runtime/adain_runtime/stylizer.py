@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar, cast, get_args
 
 import numpy as np
 
-from adain_runtime.backend import Session, Sharing, open_bundle
+from adain_runtime.backend import Session, Sharing, open_bundle, release
 from adain_runtime.color import match_color, transfer_luminance
 from adain_runtime.errors import InputError
 from adain_runtime.image import ImageLike, Photo, load_image, load_mask, resize_shorter, to_pil
@@ -401,6 +401,11 @@ class Stylizer:
         manifest = self.session.bundle.manifest
         enough = pictures_at_once(manifest, height, width) >= pictures
         return enough and choose_side(manifest, height, width, tile) is None
+
+    def release(self) -> None:
+        """Give back the memory that graphs hold between runs, where the backend can; the next run loads them anew."""
+        for part in self.session.bundle.manifest.parts:
+            release(self.session, part)
 
     def close(self) -> None:
         """Close the session."""

@@ -374,3 +374,28 @@ def test_photos_of_a_folder_run_two_at_once_and_come_out_as_one_by_one(
         name = f"{seed}-wave.png"
         two, batch = (np.asarray(opened(Path(folder) / name), np.int16) for folder in ("two", "batch"))
         assert np.abs(two - batch).max() <= 1
+
+
+def test_the_graphs_of_photos_at_once_are_freed_for_one_that_has_all_cores(
+    tmp_path, picture, write_image, adain_run, monkeypatch
+):
+    for name, height in (("a", 40), ("b", 40), ("c", 120), ("d", 40)):
+        write_image(tmp_path / "in" / f"{name}.png", picture(height, 56, seed=height))
+    write_image(tmp_path / "wave.png", picture(30, 41, seed=9))
+    monkeypatch.setattr(Stylizer, "whole_at_once", lambda _stylizer, height, *_: height < 100)
+    held, stylize = [], Stylizer.stylize
+
+    def told(stylizer, photos, *arguments, **options):
+        made = stylize(stylizer, photos, *arguments, **options)
+        held.append((photos[0].height, stylizer))
+        return made
+
+    monkeypatch.setattr(Stylizer, "stylize", told)
+    released, release = [], Stylizer.release
+    monkeypatch.setattr(Stylizer, "release", lambda stylizer: released.append(stylizer) or release(stylizer))
+    assert adain_run("in", "wave.png", "-o", "out", "--threads", 2).code == 0
+    shared = {stylizer for height, stylizer in held if height == 40}
+    alone = {stylizer for height, stylizer in held if height == 120}
+    assert len(shared) == len(alone) == 1 != len(shared | alone)
+    assert [height for height, _ in held].index(120) == 2
+    assert released == [*alone] * 2 + [*shared] + [*alone]

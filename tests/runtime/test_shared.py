@@ -39,6 +39,15 @@ def test_many_runs_at_once_give_what_each_gives_alone(backend):
 
 
 @pytest.mark.parametrize("backend", SHARING)
+def test_what_was_released_runs_again_and_gives_the_same(backend):
+    needs(backend)
+    with Stylizer.open("lite", backend=backend, threads=1, cache=False) as stylizer:
+        before = stylizer.session.run("stylizer", feeds(1, 64))["image"]
+        stylizer.release()
+        np.testing.assert_array_equal(stylizer.session.run("stylizer", feeds(1, 64))["image"], before)
+
+
+@pytest.mark.parametrize("backend", SHARING)
 def test_one_thread_is_not_shared(backend):
     needs(backend)
     with open_bundle("lite", backend=backend, threads=1) as session:

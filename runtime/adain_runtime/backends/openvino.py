@@ -115,6 +115,14 @@ class OpenVinoSession(BaseSession):
             return None
         return OpenVinoSession(self.bundle, replace(self._options, threads=cores), callers)
 
+    def release(self, part: str) -> None:
+        """Free a part's graph with the maps of its runs; the next run compiles it again, which is quick on a CPU."""
+        if self.device != _CPU:
+            return
+        with self._loading:
+            self._idle.pop(part, None)
+            self._graphs.pop(part, None)
+
     def close(self) -> None:
         """Free the graphs."""
         self._idle.clear()

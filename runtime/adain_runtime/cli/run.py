@@ -178,14 +178,16 @@ def run(
 
         ready = perf_counter() - clock
         with bars, ExitStack() as stack:
+            shared = stylizer.shared(AT_ONCE) if len(jobs) > 1 and batch == 1 else None
+            alone, at_once = _ways(stylizer, shared and stack.enter_context(shared), stylize, tiling)
             results = run_jobs(
                 jobs,
-                partial(stylize, stylizer),
+                alone,
                 batch_size=1 if masks else batch,  # a mask is fitted to each photo's size
                 size=size,
                 max_pixels=max_pixels,
                 quality=quality,
-                at_once=_at_once(stylizer, stylize, tiling, stack) if len(jobs) > 1 and batch == 1 else None,
+                at_once=at_once,
             )
             done, failed = _follow(results, bars, len(jobs))
         for result in done:
@@ -215,15 +217,28 @@ def parse_weights(text: str | None) -> tuple[float, ...] | None:
         raise InputError(f"--weights {text}: wants numbers with commas between, such as 2,1") from error
 
 
-def _at_once(
-    stylizer: Stylizer, stylize: Callable[[Stylizer, list[Photo]], list[Photo]], tile: Tiling, stack: ExitStack
-) -> AtOnce | None:
-    """How photos are stylised beside each other, where the backend can: by a stylizer that ``stack`` closes."""
-    shared = stylizer.shared(AT_ONCE)
+def _ways(
+    stylizer: Stylizer,
+    shared: Stylizer | None,
+    stylize: Callable[[Stylizer, list[Photo]], list[Photo]],
+    tile: Tiling,
+) -> tuple[Callable[[list[Photo]], list[Photo]], AtOnce | None]:
+    """How photos are stylised with all cores, and beside each other where ``shared`` is there for that.
+
+    The graphs of the one give their memory back before the other's take theirs.
+    """
     if shared is None:
-        return None
-    beside = partial(stylize, stack.enter_context(shared))
-    return AtOnce(beside, lambda photo: stylizer.whole_at_once(photo.height, photo.width, AT_ONCE, tile))
+        return partial(stylize, stylizer), None
+
+    def alone(photos: list[Photo]) -> list[Photo]:
+        shared.release()
+        return stylize(stylizer, photos)
+
+    def beside(photos: list[Photo]) -> list[Photo]:
+        stylizer.release()
+        return stylize(shared, photos)
+
+    return alone, AtOnce(beside, lambda photo: stylizer.whole_at_once(photo.height, photo.width, AT_ONCE, tile))
 
 
 def _label(styles: Sequence[str]) -> str:
