@@ -114,7 +114,9 @@ class _Threads(Generic[_Job, _Work, _Result]):
     def saved(self, most: int) -> Iterator[_Result]:
         """Results in their order, until at most so many are left to wait for."""
         while self._saving and (len(self._saving) > most or self._saving[0].done()):
-            yield from self._saving.popleft().result()
+            results = self._saving[0].result()  # it is still among them where an interrupt ends the wait
+            self._saving.popleft()
+            yield from results
 
     def interrupted(self) -> Iterator[_Result]:
         """The result of what was being saved; nothing is begun any more."""

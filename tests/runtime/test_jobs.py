@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 import time
 from pathlib import Path
@@ -442,6 +443,25 @@ class TestOverlap:
         )
         names = ("decode", "encode", "stylise")
         assert not any(thread.name.startswith(names) for thread in threading.enumerate())
+
+    @pytest.mark.parametrize("at_once", [None, AtOnce(inverted, lambda _: True)])
+    def test_a_photo_whose_saving_was_waited_for_when_the_interrupt_came_is_given(self, monkeypatch, at_once):
+        jobs = photos_in("in", *(f"{number}.png" for number in range(6)))
+        save = adain_jobs.save_image
+
+        def slow(photo, path, **options):
+            if path == jobs[1].output:
+                _thread.interrupt_main()
+                time.sleep(0.2)
+            save(photo, path, **options)
+
+        monkeypatch.setattr(adain_jobs, "save_image", slow)
+        given = []
+        results = run_jobs(jobs, inverted, **SETTINGS, at_once=at_once)
+        with pytest.raises(KeyboardInterrupt):
+            given += (result.job.output for result in results)
+        assert given == [job.output for job in jobs if job.output.exists()]
+        assert given[:2] == [job.output for job in jobs[:2]]
 
     @pytest.mark.parametrize("at_once", [None, AtOnce(lambda _: 1 / 0, lambda _: True)])
     def test_a_bug_in_a_lane_is_not_swallowed(self, at_once):
