@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import NamedTuple
 
+from adain_runtime.decode import stated_size
 from adain_runtime.errors import AdainError, InputError
 from adain_runtime.image import (
     WRITABLE,
@@ -177,16 +178,18 @@ def run_jobs(
     max_pixels: int,
     quality: int,
     at_once: AtOnce | None = None,
+    admit: Callable[[int, int], object] | None = None,
 ) -> Iterator[Done | Failed]:
     """Make the pictures, ``batch_size`` at a time; each is on disk, whole, when its ``Done`` is given, in their order.
 
     A picture that can't be made is given as ``Failed`` and the run goes on. While some are stylised, in the caller's
     thread, those before are encoded and those after decoded, each in a thread of their own; a large photo has the
     memory to itself, and photos that fit ``at_once`` are stylised two at a time. Ctrl-C finishes what is being written,
-    gives it, and goes on as ``KeyboardInterrupt``.
+    gives it, and goes on as ``KeyboardInterrupt``. ``admit`` is told a file's height and width before its pixels are
+    decoded, and raises where that is too large.
     """
     batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
-    load = partial(_load, size=size, max_pixels=max_pixels)
+    load = partial(_load, size=size, max_pixels=max_pixels, admit=admit)
     save = partial(_save, quality=quality)
     if len(batches) == 1:
         yield from save(_stylized(stylize, load(batches[0])))
@@ -210,12 +213,16 @@ def _lanes(at_once: AtOnce) -> Lanes[_Work]:
     return Lanes(AT_ONCE, fits, partial(_stylized, at_once.stylize))
 
 
-def _load(jobs: Sequence[Job], *, size: int | None, max_pixels: int) -> list[_Work]:
+def _load(
+    jobs: Sequence[Job], *, size: int | None, max_pixels: int, admit: Callable[[int, int], object] | None
+) -> list[_Work]:
     works = []
     for job in jobs:
         clock = perf_counter()
         result: Photo | AdainError
         try:
+            if admit is not None:
+                admit(*stated_size(job.content, max_pixels))
             result = load_image(job.content, max_pixels=max_pixels)
             if size is not None:
                 result = resize_shorter(result, size, enlarge=True, max_pixels=max_pixels)

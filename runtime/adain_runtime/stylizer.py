@@ -15,6 +15,7 @@ import numpy as np
 
 from adain_runtime.backend import Session, Sharing, open_bundle, release
 from adain_runtime.color import match_color, transfer_luminance
+from adain_runtime.decode import stated_size
 from adain_runtime.errors import InputError
 from adain_runtime.image import ImageLike, Photo, load_image, load_mask, resize_shorter, to_pil
 from adain_runtime.moments import Moments
@@ -203,6 +204,8 @@ class Stylizer:
             InputError: anything that can't be taken as it is; the message names it and the fix.
             QualityError: the backend gave values that are not finite.
         """
+        if tile == "off" and size is None and isinstance(content, (str, os.PathLike)):
+            self.check_whole(*stated_size(content, max_pixels))
         photo = load_image(content, max_pixels=max_pixels)
         if size is not None:
             photo = resize_shorter(photo, size, enlarge=True, max_pixels=max_pixels)
@@ -401,6 +404,14 @@ class Stylizer:
         manifest = self.session.bundle.manifest
         enough = pictures_at_once(manifest, height, width) >= pictures
         return enough and choose_side(manifest, height, width, tile) is None
+
+    def check_whole(self, height: int, width: int) -> None:
+        """Refuse a size that would take more memory as a whole than is free, by an estimate.
+
+        Raises:
+            InputError: it would; the message has both.
+        """
+        choose_side(self.session.bundle.manifest, height, width, "off")
 
     def release(self) -> None:
         """Give back the memory that graphs hold between runs, where the backend can; the next run loads them anew."""

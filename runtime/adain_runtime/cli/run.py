@@ -188,6 +188,7 @@ def run(
                 max_pixels=max_pixels,
                 quality=quality,
                 at_once=at_once,
+                admit=stylizer.check_whole if tiling == "off" and size is None else None,
             )
             done, failed = _follow(results, bars, len(jobs))
         for result in done:
