@@ -34,7 +34,7 @@ lint: setup ## ruff: style and import directions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-type: setup ## mypy --strict over all rooms
+type: setup ## mypy --strict over all rooms and benchmarks
 	$(BIN)/mypy
 
 bench: setup ## every backend on the CPU (VGG19=FILE.safetensors too), start-up, folders, large photos: benchmarks/results

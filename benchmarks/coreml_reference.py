@@ -23,13 +23,17 @@ import numpy as np
 
 from adain_export.check import in_torch
 from adain_export.coreml.request import CoremlRequest, parse_size
-from adain_export.target import get_target
+from adain_export.target import Precision, get_target
 from adain_model.checkpoint import embedded_checkpoint, load_network
 from adain_runtime import open_bundle
 from adain_runtime.metrics import max_abs, psnr
 from coreml_sizes import RESULTS, take_pairs
 
-MODES = (("fp32", "float32-sums"), ("fp16", "float32-sums"), ("fp16", "float16-sums"))
+MODES: tuple[tuple[Precision, str], ...] = (
+    ("fp32", "float32-sums"),
+    ("fp16", "float32-sums"),
+    ("fp16", "float16-sums"),
+)
 
 
 def main() -> None:

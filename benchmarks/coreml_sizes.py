@@ -23,7 +23,7 @@ import torch
 
 from adain_export.calibration import Calibration
 from adain_export.check import in_torch, to_eight_bits
-from adain_export.coreml.request import CoremlRequest, Size, parse_size
+from adain_export.coreml.request import CoremlRequest, Size, Weights, parse_size
 from adain_export.target import Int8, get_target
 from adain_model.checkpoint import embedded_checkpoint, load_network
 from adain_model.network import Network
@@ -35,7 +35,7 @@ from adain_runtime.metrics import max_abs, psnr
 from adain_runtime.planes import planes_for
 
 RESULTS = Path(__file__).parent / "results"
-WEIGHTS = ("int8", "pal8", "pal6", "pal4")
+WEIGHTS: tuple[Weights, ...] = ("int8", "pal8", "pal6", "pal4")
 
 
 def main() -> None:
@@ -87,8 +87,7 @@ def requests(network: Network, size: Size, second: Size, calibration: Path | Non
     }
     made |= {f"fp16, weights {weights}": replace(plain, weights=weights) for weights in WEIGHTS}
     made |= {
-        f"fp16, weights {weights}, iOS16": replace(plain, weights=weights, system="iOS16")
-        for weights in ("pal6", "pal4")
+        f"fp16, weights {weights}, iOS16": replace(plain, weights=weights, system="iOS16") for weights in WEIGHTS[2:]
     }
     if calibration is not None:
         made["fp16, W8A8"] = replace(plain, int8=Int8(Calibration.load(calibration)))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -36,7 +37,7 @@ def main() -> None:
     print(f"wrote {PICTURE}")
 
 
-def curve(options: argparse.Namespace) -> dict[str, object]:
+def curve(options: argparse.Namespace) -> dict[str, Any]:
     """The log's losses by step, and both decoders' on the test pairs."""
     lines = [json.loads(line) for line in (options.run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     rows = {row["name"]: row for row in json.loads(options.eval.read_text(encoding="utf-8"))["rows"]}
@@ -49,7 +50,7 @@ def curve(options: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def figure(found: dict[str, object]) -> Figure:
+def figure(found: dict[str, Any]) -> Figure:
     """Two panels on logarithmic axes: the curve on training crops, a line for each decoder on the test pairs."""
     made = Figure(figsize=(11, 4.2), layout="constrained")
     for axis, name in zip(made.subplots(1, 2), LOSSES, strict=True):

@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--model", default="lite")
     parser.add_argument("--backend", default="onnx")
     asked = parser.parse_args()
-    results = {}
+    results: dict[str, dict[str, Any]] = {}
     with (
         tempfile.TemporaryDirectory() as made,
         Stylizer.open(asked.model, backend=asked.backend, threads=asked.threads, cache=False) as stylizer,

@@ -40,6 +40,10 @@ from gpu_contenders import CONTENDERS, Case, NotHere, Runner, torch_fp32
 from gpu_limit import Rates, least_work, measure_rates, repeats_for, seconds_per_call
 
 RESULTS = Path(__file__).parent / "results"
+TOOLS = (
+    *("torch", "triton", "numpy", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu"),
+    *("tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx-cu13-bindings"),
+)
 Row = dict[str, Any]
 
 
@@ -217,7 +221,7 @@ def slug(name: str) -> str:
 def made_with(device: torch.device) -> dict[str, str | None]:
     """Versions of everything that the numbers depend on; None for what is not here."""
     found: dict[str, str | None] = {"python": platform.python_version()}
-    for tool in ("torch", "triton", "numpy", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "tensorrt"):
+    for tool in TOOLS:
         try:
             found[tool] = version(tool)
         except PackageNotFoundError:
@@ -225,7 +229,8 @@ def made_with(device: torch.device) -> dict[str, str | None]:
     found["torch"] = torch.__version__
     cuda = device.type == "cuda"
     found["cuda"] = torch.version.cuda if cuda else None
-    found["cudnn"] = str(torch.backends.cudnn.version()) if cuda else None
+    cudnn: Any = torch.backends.cudnn  # torch's own annotations lack the call
+    found["cudnn"] = str(cudnn.version()) if cuda else None
     found["driver"] = _driver() if cuda else None
     found["compute_capability"] = ".".join(map(str, torch.cuda.get_device_capability(device))) if cuda else None
     return found
@@ -302,7 +307,8 @@ def _on_a_stream(device: torch.device) -> torch.cuda.StreamContext:
         return torch.cuda.stream(None)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
-    return torch.cuda.stream(torch.cuda.Stream(device))
+    stream: Any = torch.cuda.Stream  # as above
+    return torch.cuda.stream(stream(device))
 
 
 def _free(device: torch.device) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,9 +25,12 @@ from adain_runtime.trt.builder import build_engine
 from adain_runtime.trt.library import Library, Log, installed_flavor, load_library
 from adain_runtime.trt.options import BuildError, Options
 
+if TYPE_CHECKING:
+    from adain_runtime.trt import api
+
 INPUTS = ("image", "mean", "std", "alpha")
 OUTPUT = OUTPUT_NAMES["stylizer"][0]
-RUNTIME_ALLOCATES = "allocated by the runtime, not by torch"
+RUNTIME_ALLOCATES = "rise of the device's used memory: the runtime allocates, not torch"
 _SEED = 20170320
 
 
@@ -113,6 +117,22 @@ class Case:
         interface = part_interface("stylizer", self.network.spec, "stylizer.onnx", features="float16")
         return bytes(part_model("stylizer", made, interface).SerializeToString())
 
+    @cached_property
+    def engine(self) -> tuple[Library, bytes]:
+        """The TensorRT that is here, and its engine of `onnx` for this shape alone, strongly typed.
+
+        Raises:
+            NotHere: there is none, or it refuses the model or this GPU.
+        """
+        flavor = installed_flavor()
+        if flavor is None:
+            raise NotHere("neither tensorrt nor tensorrt_rtx is installed")
+        try:
+            library = load_library(flavor)
+            return library, build_plan(library, self)
+        except BuildError as error:
+            raise NotHere(str(error)) from error
+
     def _rewritten(self, names: Sequence[str]) -> Network:
         made = copy.deepcopy(self.network)
         rewrites.apply(made, names)
@@ -161,7 +181,8 @@ def onnx_cuda(case: Case) -> Runner:
         "cudnn_conv_algo_search": "EXHAUSTIVE",
         "user_compute_stream": str(torch.cuda.current_stream(case.device).cuda_stream),
     }
-    session = ort.InferenceSession(case.onnx, providers=[(provider, settings)])
+    model, before = case.onnx, _used_bytes(case.device)
+    session = ort.InferenceSession(model, providers=[(provider, settings)])
     if session.get_providers()[0] != provider:
         raise NotHere(f"onnxruntime fell back to {session.get_providers()[0]}")
     output, binding, run = _output(case), session.io_binding(), ort.RunOptions()
@@ -176,23 +197,19 @@ def onnx_cuda(case: Case) -> Runner:
         return output
 
     call()
-    notes = f"onnxruntime {ort.__version__}"
-    return Runner(call, peak_note=RUNTIME_ALLOCATES, notes=notes, owned=(session, binding, run, feeds))
+    torch.cuda.synchronize(case.device)
+    used, notes = _used_bytes(case.device) - before, f"onnxruntime {ort.__version__}"
+    return Runner(call, used, RUNTIME_ALLOCATES, notes, owned=(session, binding, run, feeds))
 
 
 def tensorrt_fp16(case: Case) -> Runner:
     """TensorRT, or TensorRT for RTX: an engine for this shape, strongly typed, built from our float16 ONNX."""
-    flavor = installed_flavor()
-    if flavor is None:
-        raise NotHere("neither tensorrt nor tensorrt_rtx is installed")
-    _needs_cuda(case)
-    try:
-        library = load_library(flavor)
-        plan = build_plan(library, case)
-    except BuildError as error:
-        raise NotHere(str(error)) from error
+    if installed_flavor() is not None:  # what is not installed is the nearer reason
+        _needs_cuda(case)
+    library, plan = case.engine
+    before = _used_bytes(case.device)
     log = Log(library.module)
-    runtime = library.module.Runtime(log.logger)
+    runtime: api.Runtime = library.module.Runtime(log.logger)
     engine = runtime.deserialize_cuda_engine(plan)
     context = None if engine is None else engine.create_execution_context()
     if engine is None or context is None:
@@ -201,7 +218,8 @@ def tensorrt_fp16(case: Case) -> Runner:
     for name, tensor in (*zip(INPUTS, feeds, strict=True), (OUTPUT, output)):
         if name != OUTPUT and not context.set_input_shape(name, tuple(tensor.shape)):
             raise NotHere(f"{library} refuses {name} {tuple(tensor.shape)}{log.last()}")
-        context.set_tensor_address(name, tensor.data_ptr())
+        if not context.set_tensor_address(name, tensor.data_ptr()):
+            raise NotHere(f"{library} refuses the memory of {name}{log.last()}")
 
     def call() -> Tensor:
         if not context.execute_async_v3(torch.cuda.current_stream(case.device).cuda_stream):
@@ -209,7 +227,24 @@ def tensorrt_fp16(case: Case) -> Runner:
         return output
 
     call()
-    return Runner(call, peak_note=RUNTIME_ALLOCATES, notes=str(library), owned=(runtime, engine, context, feeds))
+    torch.cuda.synchronize(case.device)
+    used = _used_bytes(case.device) - before
+    return Runner(call, used, RUNTIME_ALLOCATES, str(library), owned=(runtime, engine, context, feeds, log))
+
+
+def tensorrt_fp16_graph(case: Case) -> Runner:
+    """The same, replayed as one CUDA graph, as backend trt does."""
+    plain = tensorrt_fp16(case)  # its first call has done what can't be recorded
+    graph, held = torch.cuda.CUDAGraph(), []
+    with torch.cuda.graph(graph):
+        held.append(plain.call())
+
+    def call() -> Tensor:
+        graph.replay()
+        return held[0]
+
+    call()
+    return replace(plain, call=call, owned=(graph, plain))
 
 
 CONTENDERS: dict[str, Callable[[Case], Runner]] = {
@@ -220,6 +255,7 @@ CONTENDERS: dict[str, Callable[[Case], Runner]] = {
     "compile-fp16-graph": compile_fp16_graph,
     "onnx-cuda-fp16": onnx_cuda,
     "tensorrt-fp16": tensorrt_fp16,
+    "tensorrt-fp16-graph": tensorrt_fp16_graph,
 }
 
 
@@ -290,6 +326,12 @@ def _extra_bytes(call: Callable[[], object], device: torch.device) -> int:
     torch.cuda.synchronize(device)
     del kept
     return torch.cuda.max_memory_allocated(device) - before
+
+
+def _used_bytes(device: torch.device) -> int:
+    """Of the whole device: what CUDA itself and torch's cache hold is in it, so only a difference means something."""
+    free, total = torch.cuda.mem_get_info(device)
+    return total - free
 
 
 def _weight_bytes(module: nn.Module) -> int:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -116,7 +117,8 @@ def seconds_per_call(call: Call, repeats: int, device: torch.device) -> float:
         for _ in range(repeats):
             call()
         return (time.perf_counter() - start) / repeats
-    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    event: Any = torch.cuda.Event  # torch's own annotations lack it
+    first, last = (event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize(device)
     first.record()
     for _ in range(repeats):

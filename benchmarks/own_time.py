@@ -24,6 +24,7 @@ from PIL import Image
 
 from adain_runtime import Stylizer
 from adain_runtime.image import Photo, load_image, save_image
+from adain_runtime.session import BaseSession
 
 IMAGES = Path(__file__).resolve().parents[1] / "examples" / "images"
 RESULT = Path(__file__).parent / "results" / "own_time.json"
@@ -51,12 +52,13 @@ def main() -> None:
             photo.convert("RGB").resize((1024, 1024), Image.Resampling.BICUBIC).save(folder / "photo.jpg", quality=95)
         wave = stylizer.style(IMAGES / "style" / "ramparts.jpg")
         session = stylizer.session
+        assert isinstance(session, BaseSession)
         inner = session._run  # what BaseSession calls: the backend without the checks around it
 
         def network(part: str, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             return timed(NETWORK, lambda: inner(part, feeds))
 
-        session._run = network
+        session._run = network  # type: ignore[method-assign]
         for _ in range(asked.runs + 1):  # the first loads the graph
             loaded = timed("decode JPEG", lambda: load_image(folder / "photo.jpg"))
             (stylized,) = timed("stylize", partial(stylizer.stylize, [loaded], [wave], tile="off"))

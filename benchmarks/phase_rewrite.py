@@ -65,7 +65,7 @@ def vgg19(path: Path | None) -> Network:
     network = Network(VGG19).requires_grad_(False)
     initialize(network, torch.Generator().manual_seed(0))
     with torch.no_grad():
-        network.decoder.conv1_2.weight.mul_(0.01)
+        network.get_parameter("decoder.conv1_2.weight").mul_(0.01)
     return network.eval()
 
 

@@ -14,6 +14,7 @@ import json
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ def main() -> None:
     pairs = [(contents[i % len(contents)], styles[i % len(styles)]) for i in range(max(len(contents), len(styles)))]
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(arguments.weights, pairs, Path(folder))
-    result = {
+    result: dict[str, Any] = {
         "command": "python benchmarks/vgg19_parity.py --weights ../shared/weights --images ../shared/data/test",
         "pairs": len(pairs),
         "tools": {tool: version(tool) for tool in ("torch", "onnx", "onnxruntime")},
@@ -57,7 +58,7 @@ def main() -> None:
         print(f"{name:12} max abs {worst['max_abs']:.2g}  PSNR {worst['psnr']:.1f} dB  (worst of {len(pairs)} pairs)")
 
 
-def measure(weights: Path, pairs: list[tuple[Path, Path]], folder: Path) -> dict[str, list[dict[str, object]]]:
+def measure(weights: Path, pairs: list[tuple[Path, Path]], folder: Path) -> dict[str, list[dict[str, Any]]]:
     """Import, export and compare over all pairs."""
     imported = import_network(weights / "vgg_normalised.pth", weights / "decoder.pth", VGG19)
     save_network(imported.module, folder / "vgg19.safetensors")
@@ -67,7 +68,7 @@ def measure(weights: Path, pairs: list[tuple[Path, Path]], folder: Path) -> dict
         for precision in ("fp32", "fp16")
     }
     half = with_precision(network, "fp16")
-    rows: dict[str, list[dict[str, object]]] = {"onnx fp32": [], "onnx fp16": [], "torch fp16": []}
+    rows: dict[str, list[dict[str, Any]]] = {"onnx fp32": [], "onnx fp16": [], "torch fp16": []}
     with open_bundle(bundles["fp32"].path) as fp32, open_bundle(bundles["fp16"].path) as fp16:
         for content, style in pairs:
             image, style_image = (planes_for([load_image(path).rgb], Sizes()) for path in (content, style))
@@ -102,7 +103,8 @@ def statistics(network: Network, image: np.ndarray) -> tuple[np.ndarray, np.ndar
 @torch.inference_mode()
 def stylize(network: Network, feeds: dict[str, np.ndarray]) -> np.ndarray:
     """The stylizer in torch, in the network's own precision."""
-    return part_module("stylizer", network)(*map(torch.from_numpy, feeds.values())).numpy()
+    image: np.ndarray = part_module("stylizer", network)(*map(torch.from_numpy, feeds.values())).numpy()
+    return image
 
 
 if __name__ == "__main__":

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import settings
+
+from adain_runtime.cli import console
+from ran import Ran
 
 # No deadline: a busy machine is no failure. In CI the same examples every time, so that a red run can be run again.
 settings.register_profile("here", deadline=None)
@@ -32,3 +38,27 @@ def shared() -> Path:
     if not (folder / "weights" / "vgg_normalised.pth").is_file():
         pytest.skip(f"needs the VGG-19 weights and test images in {folder}, which are not here")
     return folder
+
+
+@pytest.fixture
+def typed(monkeypatch, capsys) -> Callable[..., Ran]:
+    """Runs a command in this process as people type it: its entry point, its name, its arguments."""
+    monkeypatch.setitem(console._state, "verbose", False)
+
+    def run(main: Callable[[], None], program: str, *arguments: object) -> Ran:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", [program, *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        code = stopped.value.code
+        return Ran(code if isinstance(code, int) else 0, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def rtx() -> ModuleType:
+    """TensorRT for RTX's module, the real one: it parses and builds without a GPU."""
+    reason = "TensorRT for RTX is not installed: adain-edge[trt-rtx]"
+    module: ModuleType = pytest.importorskip("tensorrt_rtx_bindings", reason=reason)
+    return module

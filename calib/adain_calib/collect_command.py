@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PAIRS, SIZE, SEED = 128, 256, 0
 
 Checkpoint = Annotated[
-    Path | None, typer.Argument(help="FILE.safetensors. Default: the embedded student.", show_default=False)
+    Path | None, typer.Argument(help="FILE.safetensors or an embedded name. Default: lite.", show_default=False)
 ]
 Content = Annotated[
     Path | None,
@@ -127,7 +127,7 @@ def collect_command(
         console.say(f"note: {attempt}")
     made.save(output)
     given = [] if checkpoint is None else [str(checkpoint)]
-    following = shlex.join(["adain-export", "onnx", *given, "--int8", str(output)])
+    following = shlex.join(["adain-export", "onnx", *given, "--int8", "--calibration", str(output)])
     if as_json:
         console.print_json(_result(made, found, output, notes, attempts, following))
     else:

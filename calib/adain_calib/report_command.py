@@ -21,7 +21,7 @@ from adain_runtime.image import save_image
 from adain_runtime.results import command_line, make_folder, write_json
 
 _LEGEND = "inner: every convolution but the first and the last; plain: images as they are; improved: its weights"
-HEADS = ("calibration", "saw", "ranges", "in int8", "MACs", "PSNR", "worst", "SSIM")
+HEADS = ("file", "saw", "ranges", "int8", "MACs", "PSNR", "worst", "SSIM")
 
 
 def report_command(

@@ -82,7 +82,7 @@ def search_command(
     made = replace(tested.calibration, int8=found.layers, search=record)
     made.save(output)
     given = [] if checkpoint is None else [str(checkpoint)]
-    following = shlex.join(["adain-export", "onnx", *given, "--int8", str(output)])
+    following = shlex.join(["adain-export", "onnx", *given, "--int8", "--calibration", str(output)])
     if as_json:
         result = {"command": command_line()} | tested.described()
         result |= {"searched": str(output), "sha256": made.digest, "sets_run": run.runs, "next": following}

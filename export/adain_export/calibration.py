@@ -39,6 +39,7 @@ _FIELDS = (
     "origin",
 )
 _LIST_OF_NUMBERS = re.compile(r"\[[\s\d.,e+-]+\]")  # on one line: a layer may have hundreds
+_EMBEDDED = Path(__file__).parent / "calibrations"
 _AGAIN = "collect it again: adain-calib collect CHECKPOINT"
 
 
@@ -210,6 +211,24 @@ class Calibration:
             return cls.from_json(plain)
         except InputError as error:
             raise InputError(f"{path}: {error}; {_AGAIN}") from error
+
+
+def embedded_calibration(network: Network) -> Calibration:
+    """What the package carries for a network of its own.
+
+    Raises:
+        InputError: it has none for these weights.
+    """
+    from adain_model.checkpoint import weights_sha256
+
+    file, digest = _EMBEDDED / f"{network.spec.name}.json", weights_sha256(network)
+    if file.is_file() and (found := Calibration.load(file)).weights_sha256 == digest:
+        return found
+    raise InputError(
+        f"int8 needs the range of what enters each convolution, and the package has none for {network.spec.name} with "
+        f"the weights {digest[:16]}: adain-calib collect CHECKPOINT --content PHOTOS --style PAINTINGS measures it, "
+        "and --calibration FILE.json gives it"
+    )
 
 
 def inner_layers(layers: Sequence[str]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from adain_runtime.sizes import spell_sizes
 EXAMPLES = console.examples(
     ("adain-export onnx", "the embedded student, here"),
     ("adain-export onnx vgg19.safetensors --fp16 -o build", "in half precision"),
-    ("adain-export onnx --int8 calibration.json", "in int8, see adain-calib"),
+    ("adain-export onnx --int8", "in int8; of your own network: --calibration, see adain-calib"),
     ("adain-export coreml --size 512 --size 768", "for iPhone, in half"),
     ("adain-export trt --fp16 --kit -o build", "to build TensorRT engines elsewhere"),
     ("adain-export mnn vgg19.safetensors", "for MNN: CPUs, Android"),

@@ -79,7 +79,9 @@ def trtexec_script(manifest: Manifest, options: Options) -> str:
             f"--{which}Shapes=" + ",".join(f"{tensor}:{'x'.join(map(str, of[place]))}" for tensor, of in shapes.items())
             for place, which in enumerate(("min", "opt", "max"))
         )
-        lines.append(f'"$trtexec" --onnx={part.file} $typed {spelt} --saveEngine="$out/{name}.engine"{flags}')
+        lines.append(
+            f'"$trtexec" --onnx={part.file} ${{typed:+"$typed"}} {spelt} --saveEngine="$out/{name}.engine"{flags}'
+        )
     return "\n".join([*lines, 'echo "wrote $out"', ""])
 
 

@@ -208,11 +208,16 @@ def pads_are_known(graph: Graph) -> Iterator[Problem]:
 
 
 def clips_have_both_bounds(graph: Graph) -> Iterator[Problem]:
-    """A Clip without its upper bound gets one that float16 can't hold; and the image is clipped in float32."""
+    """A Clip without its upper bound gets one that float16 can't hold; and the image is clipped in float32.
+
+    Clips between layers, before int8, may be float16: both bounds are there, and finite.
+    """
     outputs = {info.name for info in graph.model.graph.output}
     for node in graph.nodes("Clip"):
         if sum(bool(name) for name in node.input) < 3:
             yield Problem(_name(node), "Clip wants both bounds")
+        elif not all(np.isfinite(graph.constants[name]).all() for name in node.input[1:] if name in graph.constants):
+            yield Problem(_name(node), f"Clip wants bounds that {_type(graph.types.get(node.input[0], 0))} can hold")
         elif node.output[0] in outputs and graph.types.get(node.input[0]) != TensorProto.FLOAT:
             yield Problem(_name(node), f"clips an output in {_type(graph.types.get(node.input[0], 0))}, not in float32")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,10 +108,13 @@ def load_encoder(path: Path | str) -> Encoder:
 def load_checkpoint(path: Path | str) -> Checkpoint:
     """Read whatever a checkpoint holds, and check all of it.
 
+    Args:
+        path: a file, or the name of an embedded network; a file of that name comes first.
+
     Raises:
         InputError: the file is missing, damaged or not a checkpoint, or not what its spec says.
     """
-    path = Path(path)
+    path = find_checkpoint(path)
     header, tensors = _read(path)
     spec, kind = _described(path, header)
     try:
@@ -152,6 +156,17 @@ def embedded_checkpoint(name: str = EMBEDDED) -> Path:
     if name not in known:
         raise InputError(f"no embedded network {name!r}; there is {', '.join(known) or 'none'}, or give a file's path")
     return _WEIGHTS / f"{name}.safetensors"
+
+
+def find_checkpoint(model: Path | str) -> Path:
+    """A checkpoint's file; of a bare word that is no file, the embedded network of that name.
+
+    Raises:
+        InputError: such a word, and no network of that name is embedded.
+    """
+    path = Path(model)
+    bare = path.name == os.fspath(model) and not path.suffix
+    return embedded_checkpoint(path.name) if bare and not path.is_file() else path
 
 
 def _named_tensors(module: Network | Encoder) -> dict[str, Tensor]:

@@ -89,7 +89,7 @@ def import_(
 @app.command(epilog="Example: adain-model info vgg19.safetensors --size 1080x1920")
 def info(
     *,
-    file: Annotated[Path, typer.Argument(help="A checkpoint, NAME.safetensors.")],
+    file: Annotated[Path, typer.Argument(help="A checkpoint NAME.safetensors, or an embedded name such as lite.")],
     size: Annotated[
         str, typer.Option(help="Image size that the operations are counted for, HEIGHTxWIDTH.")
     ] = "512x512",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -79,17 +79,9 @@ def held(calibration, network, tmp_path_factory):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
-    """Run ``adain-calib`` in this process: exit code, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["adain-calib", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return run
+def command(typed):
+    """``adain-calib`` in this process: exit code, stdout, stderr."""
+    return partial(typed, cli.main, "adain-calib")
 
 
 @pytest.fixture

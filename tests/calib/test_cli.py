@@ -35,7 +35,7 @@ def test_collect_prints_every_layer_and_the_next_command_and_its_pairs_can_be_re
     assert code == 0
     for word in ("encoder.conv1_1", "decoder.conv1_2", "entropy", "p99.99", "clipped"):
         assert word in out
-    assert f"adain-export onnx {checkpoint} --int8 {output}" in " ".join(out.split())
+    assert f"adain-export onnx {checkpoint} --int8 --calibration {output}" in " ".join(out.split())
     assert err == "note: 6 pairs are few: 64 or more are recommended (--pairs)\n"
     made = Calibration.load(output)
     made.check(strided)

@@ -68,7 +68,7 @@ def test_search_writes_a_calibration_whose_export_keeps_the_target(command, star
     assert made.search.target_psnr == target
     assert made.search.psnr >= target
     assert f"{100 * made.search.int8_macs:.1f}%" in out
-    assert f"adain-export onnx {start[1]} --int8 {output}" in " ".join(out.split())
+    assert f"adain-export onnx {start[1]} --int8 --calibration {output}" in " ".join(out.split())
     assert replace(made, int8=calibrated(strided).int8, search=None) == calibrated(strided)
 
     bundle = get_target("onnx").export(strided, Request("found", int8=Int8(made)), tmp_path / "bundles")

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from pathlib import Path
 
 import pytest
 
-from adain_export import cli, doctor
+from adain_export import calibration, cli, doctor
 from adain_export.target import get_target
 from adain_model.checkpoint import save_network
 from adain_runtime.backend import Probe
 from adain_runtime.bundle import Bundle, find_bundle
-from adain_runtime.cli import console
 from calibrations import calibrated
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
-    """Runs ``adain-export`` in this process: (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["adain-export", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            console.run(cli.app, "adain-export")
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return run
+def command(typed):
+    """``adain-export`` in this process: exit code, stdout, stderr."""
+    return partial(typed, cli.main, "adain-export")
 
 
 @pytest.fixture
@@ -127,7 +120,7 @@ def test_help_has_examples(command):
 def test_int8_takes_a_calibration_and_a_placement(command, checkpoint, strided, tmp_path):
     file = tmp_path / "calibration.json"
     calibrated(strided).save(file)
-    arguments = ("onnx", checkpoint, "-o", tmp_path, "--int8", file, "--parts", "decoder")
+    arguments = ("onnx", checkpoint, "-o", tmp_path, "--int8", "--calibration", file, "--parts", "decoder")
     code, out, err = command(*arguments, "--placement", "before-pad")
     assert (code, err) == (0, "")
     assert "strided-onnx-int8" in out
@@ -136,10 +129,30 @@ def test_int8_takes_a_calibration_and_a_placement(command, checkpoint, strided, 
     assert command(*arguments, "--placement", "beside")[2].endswith("there are after-pad, before-pad\n")
     code, _, err = command("onnx", checkpoint, "-o", tmp_path, "--placement", "before-pad")
     assert code == 2
-    assert "give --int8 CALIBRATION.json" in err
+    assert "give --int8 with it" in err
+    code, _, err = command("onnx", checkpoint, "-o", tmp_path, "--calibration", file)
+    assert code == 2
+    assert "give --int8 with it" in err
+
+
+def test_the_embedded_student_has_a_calibration_of_its_own(command, tmp_path):
+    ran = command("onnx", "-o", tmp_path, "--int8", "--parts", "decoder")
+    assert (ran.code, ran.err) == (0, "")
+    own = calibration.Calibration.load(Path(calibration.__file__).parent / "calibrations" / "lite.json")
+    assert Bundle.open(tmp_path / "lite-onnx-int8").manifest.calibration == own.digest
+
+
+def test_int8_of_a_network_that_the_package_has_no_calibration_for_says_how_to_make_one(command, checkpoint, tmp_path):
+    code, _, err = command("onnx", checkpoint, "-o", tmp_path, "--int8")
+    assert code == 2
+    assert "the package has none for strided" in err
+    assert "adain-calib collect" in err
+    code, _, err = command("onnx", "calibration.json", "-o", tmp_path, "--int8")
+    assert code == 2
+    assert "given with --calibration calibration.json" in err
 
 
 def test_a_calibration_that_is_none_is_refused(command, checkpoint, tmp_path):
-    code, _, err = command("onnx", checkpoint, "-o", tmp_path, "--int8", tmp_path / "none.json")
+    code, _, err = command("onnx", checkpoint, "-o", tmp_path, "--int8", "--calibration", tmp_path / "none.json")
     assert code == 2
     assert "none.json" in err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 
@@ -12,22 +13,13 @@ from adain_export import cli
 from adain_export.targets import coreml
 from adain_model.checkpoint import save_network
 from adain_runtime.bundle import Bundle
-from adain_runtime.cli import console
 from calibrations import calibrated
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
-    """Runs ``adain-export coreml`` in this process: (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["adain-export", "coreml", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            console.run(cli.app, "adain-export")
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return run
+def command(typed):
+    """``adain-export coreml`` in this process: exit code, stdout, stderr."""
+    return partial(typed, cli.main, "adain-export", "coreml")
 
 
 @pytest.fixture
@@ -69,7 +61,7 @@ def test_json_is_one_object_and_w8a8_takes_a_calibration(command, checkpoint, st
         (("--size", "130x130"), "the nearest: 128x128 and 136x136"),
         (("--size", "large"), "--size large: wants HEIGHTxWIDTH"),
         (("--shapes", "range"), "no upper bound"),
-        (("--activations", "int8"), "needs ranges: give --calibration calibration.json"),
+        (("--activations", "int8"), "int8 needs the range of what enters each convolution"),
         (("--calibration", "x.json"), "give --activations int8 with it"),
         (("--activations", "int4"), "there are none, int8"),
         (("--precision", "bf16"), "there are fp16, fp32"),

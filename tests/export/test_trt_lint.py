@@ -90,6 +90,11 @@ def clip(*bounds, half=False):
     return graph([helper.make_node("Clip", ["x", *names], ["y"], "clip")], values, half=half)
 
 
+def endless_clip():
+    values = {"low": np.float16(0), "high": np.float16(np.inf)}
+    return graph([helper.make_node("Clip", ["x", "low", "high"], ["y"], "clip")], values, half=True)
+
+
 def foreign():
     made = graph([helper.make_node("Gelu", ["x"], ["y"], "gelu", domain="com.microsoft")], {})
     made.opset_import.append(helper.make_opsetid("com.microsoft", 1))
@@ -115,6 +120,7 @@ BAD = {
             {"pads": np.array([0, 0, 1, 1, 0, 0, 1, 1])},
         ),
     ),
+    "an endless clip": ("clips_have_both_bounds", endless_clip),
     "half a clip": ("clips_have_both_bounds", lambda: clip("low")),
     "a clip in float16": ("clips_have_both_bounds", lambda: clip("low", "high", half=True)),
     "a root in float16": (
@@ -160,8 +166,7 @@ def test_good_graphs_are_clean(make):
     assert lint(make()) == []
 
 
-def rtx_takes(model, path):
-    trt = pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is not installed: adain-edge[trt-rtx]")
+def rtx_takes(trt, model, path):
     log = Log(trt)
     onnx.save(onnx.shape_inference.infer_shapes(model), path)
     builder = trt.Builder(log.logger)
@@ -171,18 +176,18 @@ def rtx_takes(model, path):
 
 
 @pytest.mark.parametrize("what", REFUSED_BY_RTX)
-def test_tensorrt_for_rtx_refuses_it_too(what, tmp_path):
-    assert not rtx_takes(BAD[what][1](), tmp_path / "bad.onnx")
+def test_tensorrt_for_rtx_refuses_it_too(what, tmp_path, rtx):
+    assert not rtx_takes(rtx, BAD[what][1](), tmp_path / "bad.onnx")
 
 
 @pytest.mark.parametrize("what", TAKEN_BY_RTX)
-def test_tensorrt_for_rtx_takes_what_tensorrt_does_not(what, tmp_path):
-    assert rtx_takes(BAD[what][1](), tmp_path / "bad.onnx")
+def test_tensorrt_for_rtx_takes_what_tensorrt_does_not(what, tmp_path, rtx):
+    assert rtx_takes(rtx, BAD[what][1](), tmp_path / "bad.onnx")
 
 
-def test_tensorrt_for_rtx_takes_the_good_ones(tmp_path):
+def test_tensorrt_for_rtx_takes_the_good_ones(tmp_path, rtx):
     for make in (quantised, lambda: conv(half_bias=False), lambda: resize(mode="nearest")):
-        assert rtx_takes(make(), tmp_path / "good.onnx")
+        assert rtx_takes(rtx, make(), tmp_path / "good.onnx")
 
 
 def test_what_is_exported_is_clean(exported):
@@ -197,8 +202,7 @@ def test_int8_before_the_padding_is_clean_too(strided):
         require_clean(part, model)
 
 
-def test_tensorrt_for_rtx_builds_what_is_exported(exported, tmp_path):
-    pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is not installed: adain-edge[trt-rtx]")
+def test_tensorrt_for_rtx_builds_what_is_exported(exported, tmp_path, rtx):
     network, bundle = exported
     options = Options(Profile((16, 16), (64, 64), (128, 96), (1, 1, 2)), "rtx", compute_capabilities=("8.6", "12.0"))
     engines = Bundle.open(build_bundle(bundle.path, tmp_path, options))

@@ -184,6 +184,21 @@ def test_an_unknown_embedded_name_lists_what_there_is():
         embedded_checkpoint("vgg16")
 
 
+def test_a_bare_name_is_an_embedded_network_unless_such_a_file_is_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_checkpoint("lite").path == embedded_checkpoint("lite")
+    (tmp_path / "lite").mkdir()
+    assert load_checkpoint("lite").path == embedded_checkpoint("lite")
+    (tmp_path / "lite").rmdir()
+    (tmp_path / "lite").write_bytes(b"")
+    with pytest.raises(InputError, match="lite: not a whole safetensors file"):
+        load_checkpoint("lite")
+    with pytest.raises(InputError, match="no embedded network 'vgg16'"):
+        load_checkpoint("vgg16")
+    with pytest.raises(InputError, match=r"there/lite: no such checkpoint"):
+        load_checkpoint("there/lite")
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"absent\.safetensors: no such checkpoint; .*adain-model import"):
         load_network(tmp_path / "absent.safetensors")

@@ -126,6 +126,12 @@ def test_info_prints_every_layer_its_cost_and_the_digests(adain_model, network, 
     assert encoder_id(network) in out
 
 
+def test_info_knows_the_embedded_network_by_its_name(adain_model):
+    code, out, err = adain_model("info", "lite", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["spec"]["name"] == "lite"
+
+
 def test_info_as_json_counts_the_operations_at_the_size(adain_model, network, tmp_path):
     path = tmp_path / "tiny.safetensors"
     save_network(network, path)
@@ -172,6 +178,7 @@ def test_a_pickle_that_would_run_code_exits_2_in_one_line_and_writes_nothing(ada
         (("import", "--encoder", "absent.pth", "-o", "o.safetensors"), "absent.pth: no such file"),
         (("import", "--encoder", "x.pth", "-o", "o.safetensors", "--spec", "vgg16"), "there is vgg19, lite"),
         (("info", "absent.safetensors"), "absent.safetensors: no such checkpoint"),
+        (("info", "vgg16"), "no embedded network 'vgg16'; there is lite"),
         (("info", "absent.safetensors", "--size", "big"), "expected HEIGHTxWIDTH in pixels, such as 512x512"),
         (("unknown",), "unknown"),
     ],

@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,30 +18,14 @@ from PIL import Image
 
 from adain_runtime import Manifest, NetworkSpec, Stylizer
 from adain_runtime.bundle import EMBEDDED, MANIFEST, describe_file
-from adain_runtime.cli import console, run, style
+from adain_runtime.cli import run, style
 from adain_runtime.manifest import PART_NAMES
 from adain_runtime.parts import part_interface
+from ran import Ran
 
 TINY = NetworkSpec(
     name="tiny", encoder=((4,), (4,), (4,), (5,)), decoder=((5,), (4,), (4,), (4, 3)), downsample="stride"
 )
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    def one_line(self) -> str:
-        """The error, after seeing that it is one line, that it is the only thing said, and that it is no bug."""
-        assert self.out == ""
-        assert self.err.count("\n") == 1, self.err
-        assert self.err.endswith("\n")
-        assert "bug" not in self.err
-        return self.err
 
 
 @pytest.fixture(scope="session")
@@ -172,22 +157,9 @@ def adain_style(_command) -> Callable[..., Ran]:
 
 
 @pytest.fixture
-def _command(capsys, monkeypatch, tmp_path) -> Callable[..., Callable[..., Ran]]:
+def _command(typed, monkeypatch, tmp_path) -> Callable[..., Callable[..., Ran]]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(console._state, "verbose", False)
-
-    def command(main: Callable[[], None], program: str) -> Callable[..., Ran]:
-        def call(*arguments: object) -> Ran:
-            capsys.readouterr()
-            monkeypatch.setattr(sys, "argv", [program, *map(str, arguments)])
-            with pytest.raises(SystemExit) as stopped:
-                main()
-            code = stopped.value.code
-            return Ran(code if isinstance(code, int) else 0, *capsys.readouterr())
-
-        return call
-
-    return command
+    return lambda main, program: partial(typed, main, program)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from functools import partial
 
 import pytest
 
@@ -14,17 +14,9 @@ SMALL = ["framing.crop=16", "framing.shorter_min=16", "framing.shorter_max=24", 
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
-    """Run `adain-train` in this process: exit code, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["adain-train", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return run
+def command(typed):
+    """``adain-train`` in this process: exit code, stdout, stderr."""
+    return partial(typed, cli.main, "adain-train")
 
 
 @pytest.fixture

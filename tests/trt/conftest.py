@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ import fake_trt
 from adain_export.target import get_target
 from adain_export.targets.trt import TrtRequest
 from adain_runtime.bundle import MANIFEST, describe_file
-from adain_runtime.cli import console
+from adain_runtime.trt import library
 from adain_runtime.trt.build import build_bundle
 from adain_runtime.trt.options import Options, Profile
 from fake_gpu import use_device, use_tensorrt
@@ -42,6 +41,12 @@ def tensorrt(device, monkeypatch, tmp_path_factory):
     """The simulated TensorRT on the simulated GPU."""
     use_tensorrt(monkeypatch, tmp_path_factory.mktemp("tensorrt"))
     return fake_trt
+
+
+@pytest.fixture
+def nothing_here(monkeypatch):
+    """Neither TensorRT nor TensorRT for RTX is installed."""
+    monkeypatch.setattr(library, "MODULES", {"trt": ("no_such_module",), "rtx": ("nor_this",)})
 
 
 @pytest.fixture(scope="session")
@@ -104,18 +109,3 @@ def edit():
         path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
     return write
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Runs a command of the house in this process: (exit code, stdout, stderr)."""
-
-    def run(app, program, *arguments):
-        monkeypatch.setattr(sys, "argv", [program, *map(str, arguments)])
-        monkeypatch.setitem(console._state, "verbose", False)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            console.run(app, program)
-        return ended.value.code or 0, *capsys.readouterr()
-
-    return run

@@ -103,11 +103,10 @@ def test_names_that_one_version_lacks_would_be_found():
     assert "device_memory_size" not in RECORDED["11.4.0.106"]["C:ICudaEngine"]
 
 
-def test_every_name_is_in_tensorrt_for_rtx():
-    trt = pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is not installed: adain-edge[trt-rtx]")
+def test_every_name_is_in_tensorrt_for_rtx(rtx):
     missing = []
     for name, member in NAMES:
-        found = getattr(trt, RTX_CLASSES.get(name, CLASSES.get(name, name)), None)
+        found = getattr(rtx, RTX_CLASSES.get(name, CLASSES.get(name, name)), None)
         if found is None or (member is not None and not hasattr(found, member)):
             missing.append((name, member))
     assert missing == []

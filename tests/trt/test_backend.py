@@ -217,8 +217,24 @@ def test_without_the_kit_or_with_another_one_nothing_is_rebuilt(engines, device,
     other = shutil.copytree(made / "strided-trt-kit-fp16", tmp_path / "strided-trt-kit-fp16")
     (other / "weights.bin").write_bytes(b"others")
     relist(other)
-    with pytest.raises(BundleError, match=r"has another ONNX for decoder \(SHA-256 .*weights\.bin"):
+    with pytest.raises(BundleError, match=r"decoder's was made from .*weights\.bin.*run that kit itself: --model"):
         run(engines, rebuild=True)
+
+
+def test_engines_of_an_older_export_than_the_kit_beside_them_are_refused_with_both_digests(engines, kit, relist):
+    run(engines)
+    sidecar = read_sidecar(Bundle.open(engines), "decoder")
+    (kit / "weights.bin").write_bytes(b"newer")
+    relist(kit)
+    now = Bundle.open(kit).manifest.files["weights.bin"].sha256
+    with pytest.raises(InputError) as caught:
+        run(engines)
+    said = str(caught.value)
+    assert f"weights.bin {sidecar.onnx['weights.bin'][:16]}, and the kit beside them, {kit}, has " in said
+    assert f"weights.bin {now[:16]}" in said
+    assert "python3 KIT/build.py" in said
+    (kit / MANIFEST).write_text("{")  # what can't be read says nothing against them
+    run(engines)
 
 
 def test_engines_that_fit_are_not_rebuilt(engines, monkeypatch):
@@ -252,7 +268,7 @@ def test_options_that_engines_have_not_are_refused(engines):
         open_bundle("lite", backend="onnx", rebuild=True)
 
 
-def test_the_probe_tells_the_version_or_why_not(tensorrt, device, monkeypatch):
+def test_the_probe_tells_the_version_or_why_not(tensorrt, device):
     assert BACKEND.probe()
     assert "buffers by libcudart" in BACKEND.probe().detail
     device.devices = 0
@@ -260,7 +276,9 @@ def test_the_probe_tells_the_version_or_why_not(tensorrt, device, monkeypatch):
     assert "TensorRT is installed, and no CUDA GPU can be used here (cudaGetDeviceCount: cudaErrorNoDevice)" in (
         BACKEND.probe().detail
     )
-    monkeypatch.setattr(library, "MODULES", {"trt": ("no_such_module",), "rtx": ("nor_this",)})
+
+
+def test_the_probe_tells_what_to_install(nothing_here):
     probe = BACKEND.probe()
     assert (probe.available, probe.detail) == (False, "neither tensorrt nor tensorrt_rtx is installed")
     assert probe.fix.startswith("pip install tensorrt-cu13")
@@ -268,10 +286,9 @@ def test_the_probe_tells_the_version_or_why_not(tensorrt, device, monkeypatch):
         open_bundle("lite", backend="trt")
 
 
-def test_adain_run_without_tensorrt_exits_3_with_the_pip_line(command, monkeypatch, repository):
-    monkeypatch.setattr(library, "MODULES", {"trt": ("no_such_module",), "rtx": ("nor_this",)})
+def test_adain_run_without_tensorrt_exits_3_with_the_pip_line(typed, nothing_here, repository):
     photo = repository / "examples" / "images" / "content" / "chelsea.jpg"
-    code, out, err = command(run_command.app, "adain-run", photo, photo, "--backend", "trt")
+    code, out, err = typed(run_command.main, "adain-run", photo, photo, "--backend", "trt")
     assert (code, out) == (3, "")
     assert err.startswith("adain-run: backend trt: neither tensorrt nor tensorrt_rtx is installed; pip install ")
     assert err.count("\n") == 1
@@ -281,8 +298,7 @@ def test_the_backend_is_found_by_its_name():
     assert get_backend("trt") is BACKEND
 
 
-def test_the_real_tensorrt_for_rtx_refuses_what_is_no_engine(made, tmp_path):
-    pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is not installed: adain-edge[trt-rtx]")
+def test_the_real_tensorrt_for_rtx_refuses_what_is_no_engine(made, tmp_path, rtx):
     path = tmp_path / "encoder.engine"
     path.write_bytes(b"not an engine")
     part = Bundle.open(made / "strided-trt-fp16").part("encoder")

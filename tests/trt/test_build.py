@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -36,6 +38,7 @@ def ran(*command, **environment):
 
 PROFILE = Profile((16, 16), (32, 32), (64, 48), (1, 1, 2))
 SMALL = Options(PROFILE)
+SHAPES = {"image": PROFILE.shapes(("batch", 3, "height", "width"))}
 
 
 def one(kit, out, options=SMALL, **more):
@@ -109,8 +112,10 @@ def test_options_of_a_damaged_kit_are_refused(changes):
 def test_the_kits_builder_is_one_file_of_the_standard_library(kit):
     text = (kit / "build.py").read_text()
     assert text == amalgam.standalone_builder()
-    assert "import adain_runtime" not in text
-    assert "from adain_runtime" not in text
+    imports = [node for node in ast.walk(ast.parse(text)) if isinstance(node, (ast.Import, ast.ImportFrom))]
+    names = {alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in imports if isinstance(node, ast.ImportFrom)}
+    assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names
     done = ran(sys.executable, "-I", "-S", kit / "build.py", "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert "--compute-capability" in done.stdout
@@ -120,6 +125,19 @@ def test_the_kits_builder_says_what_is_missing(kit):
     done = ran(sys.executable, "-I", "-S", kit / "build.py")
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.startswith("build.py: TensorRT is not installed; pip install tensorrt-cu13")
+
+
+def test_the_kits_builder_says_what_is_wrong_with_its_command_line_in_one_line(kit):
+    done = ran(sys.executable, "-I", "-S", kit / "build.py", "--opt")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "build.py: argument --opt: expected one argument (see build.py --help)\n"
+
+
+def test_a_tensorrt_that_is_too_old_is_told(kit, tmp_path, tensorrt, monkeypatch):
+    tensorrt.install(monkeypatch, "8.6.2")
+    with pytest.raises(BuildError, match=r"TensorRT 8\.6\.2 is too old: 10 or later is wanted") as caught:
+        load_library("trt")
+    assert caught.value.exit_code == 3
 
 
 def test_the_kits_builder_writes_what_the_package_writes(kit, tmp_path, tensorrt):
@@ -172,9 +190,8 @@ def test_a_builder_that_is_told_to_stop_does_so_between_two_steps(kit, tmp_path,
         heard.append((phase, done, steps))
         return len(heard) < 2
 
-    shapes = {"image": PROFILE.shapes(("batch", 3, "height", "width"))}
     with pytest.raises(BuildError, match="built no engine"):
-        build_engine(load_library("trt"), kit / "encoder.onnx", shapes, SMALL, report=report)
+        build_engine(load_library("trt"), kit / "encoder.onnx", SHAPES, SMALL, report=report)
     assert heard == [("Tactics", 0, 3), ("Building", 1, 3)]
 
 
@@ -192,6 +209,21 @@ def test_a_timing_cache_is_read_and_renewed_and_a_foreign_one_refused(kit, tmp_p
     cache.write_bytes(b"foreign")
     with pytest.raises(BuildError, match="refuses the timing cache: it is of another version or GPU"):
         one(kit, tmp_path / "out", timing_cache=cache)
+
+
+@pytest.mark.parametrize("place", ["missing/timing.cache", "."])
+def test_a_timing_cache_that_can_not_be_written_is_refused_before_anything_is_built(kit, tmp_path, tensorrt, place):
+    cache = tmp_path / place
+    with pytest.raises(BuildError, match=f"--timing-cache {re.escape(str(cache))}: can't be written"):
+        one(kit, tmp_path / "out", timing_cache=cache)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_can_not_be_written_is_told(kit, tmp_path, tensorrt):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(BuildError, match=r"can't write .*strided-trt-fp16: Not a directory; choose another folder"):
+            one(kit, out)
 
 
 def test_a_workspace_beyond_the_devices_memory_is_refused_with_both(kit, tmp_path, tensorrt, device):
@@ -283,7 +315,7 @@ def test_a_stopped_child_ends_with_its_signal(kit, tmp_path, tensorrt):
     task = {
         "onnx": str(kit / "encoder.onnx"),
         "engine": str(tmp_path / "engine"),
-        "shapes": {"image": PROFILE.shapes(("batch", 3, "height", "width"))},
+        "shapes": SHAPES,
         "options": SMALL.to_json(),
         "timing_cache": None,
     }

@@ -39,12 +39,6 @@ def checkpoint(network, tmp_path):
     return path
 
 
-@pytest.fixture
-def nothing_here(monkeypatch):
-    """Neither TensorRT nor TensorRT for RTX is installed."""
-    monkeypatch.setattr(library, "MODULES", {"trt": ("no_such_module",), "rtx": ("nor_this",)})
-
-
 def test_a_kit_is_a_verified_bundle_with_all_that_builds_engines(kit):
     bundle = Bundle.open(kit)
     assert set(bundle.manifest.files) == KIT_FILES
@@ -106,9 +100,9 @@ def test_engines_that_compute_something_else_are_not_kept(network, request_of, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_tensorrt_the_command_writes_the_kit_says_so_and_exits_3(command, checkpoint, tmp_path, nothing_here):
+def test_without_tensorrt_the_command_writes_the_kit_says_so_and_exits_3(typed, checkpoint, tmp_path, nothing_here):
     out = tmp_path / "out"
-    code, printed, err = command(cli.app, "adain-export", "trt", checkpoint, "--parts", "encoder", "-o", out)
+    code, printed, err = typed(cli.main, "adain-export", "trt", checkpoint, "--parts", "encoder", "-o", out)
     assert (code, printed) == (3, "")
     assert err.startswith("adain-export: no engine was built: TensorRT is not installed; pip install tensorrt-cu13")
     assert f"the build kit is {out / 'strided-trt-kit-fp32'}" in err
@@ -116,9 +110,9 @@ def test_without_tensorrt_the_command_writes_the_kit_says_so_and_exits_3(command
     assert Bundle.open(out / "strided-trt-kit-fp32").manifest.target == "trt-kit"
 
 
-def test_with_kit_the_command_exits_0_and_tells_the_next_step(command, checkpoint, tmp_path, nothing_here):
+def test_with_kit_the_command_exits_0_and_tells_the_next_step(typed, checkpoint, tmp_path, nothing_here):
     arguments = ("trt", checkpoint, "--kit", "--parts", "encoder", "--min", "32x64", "--batch", "4", "-o", tmp_path)
-    code, printed, err = command(cli.app, "adain-export", *arguments)
+    code, printed, err = typed(cli.main, "adain-export", *arguments)
     assert (code, err) == (0, "")
     assert "copy it to the machine with the GPU, and there: python3 strided-trt-kit-fp32/build.py" in printed
     options = json.loads((tmp_path / "strided-trt-kit-fp32" / "build.json").read_text())
@@ -137,13 +131,14 @@ def test_with_kit_the_command_exits_0_and_tells_the_next_step(command, checkpoin
         (["--flavor", "rtx", "--kit"], "--kit and --timing-cache are for --flavor trt"),
         (["--compute-capability", "8.6"], "--compute-capability is for --flavor rtx"),
         (["--kit", "--timing-cache", "x"], "give it to the kit's build.py"),
-        (["--int8", "--kit"], "--int8 without a calibration: give the ranges of adain-calib"),
-        (["--int8"], "Option '--int8' requires an argument"),
-        (["--int8", "none.json"], "none.json"),
+        (["--int8", "--kit"], "int8 needs the range of what enters each convolution"),
+        (["--int8"], "adain-calib collect CHECKPOINT"),
+        (["--int8", "--calibration", "none.json"], "none.json"),
+        (["--kit", "--opt"], "Option '--opt' requires an argument"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_2_before_anything_is_made(command, checkpoint, tmp_path, arguments, said):
-    code, out, err = command(cli.app, "adain-export", "trt", checkpoint, "-o", tmp_path / "out", *arguments)
+def test_bad_input_is_one_line_and_exit_2_before_anything_is_made(typed, checkpoint, tmp_path, arguments, said):
+    code, out, err = typed(cli.main, "adain-export", "trt", checkpoint, "-o", tmp_path / "out", *arguments)
     assert (code, out) == (2, "")
     assert said in err
     assert err.count("\n") == 1
@@ -171,8 +166,8 @@ def test_the_probe_says_what_is_missing_and_what_works_all_the_same(tensorrt, de
     assert probe.fix.startswith("--kit writes a build kit for elsewhere")
 
 
-def test_doctor_tells_why_neither_target_nor_backend_works(command, nothing_here):
-    code, out, _ = command(cli.app, "adain-export", "doctor", "--json")
+def test_doctor_tells_why_neither_target_nor_backend_works(typed, nothing_here):
+    code, out, _ = typed(cli.main, "adain-export", "doctor", "--json")
     found = json.loads(out)
     assert code == 0
     for kind in ("targets", "backends"):
@@ -190,10 +185,7 @@ def test_the_kit_of_the_same_request_has_the_same_bytes(network, request_of, tmp
     }
 
 
-def test_rtx_engines_are_built_without_a_gpu_and_refuse_to_be_run_without_one(
-    network, request_of, tmp_path, monkeypatch
-):
-    pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is not installed: adain-edge[trt-rtx]")
+def test_rtx_engines_are_built_without_a_gpu_and_refuse_to_be_run_without_one(network, request_of, tmp_path, rtx):
     options = Options(Profile((16, 16), (32, 32), (64, 64)), "rtx")
     bundle = TARGET.export(network, request_of(options=options, parts=("encoder",)), tmp_path)
     assert bundle.path.name == "strided-trt-rtx-fp16"
@@ -206,8 +198,7 @@ def test_rtx_engines_are_built_without_a_gpu_and_refuse_to_be_run_without_one(
         open_bundle(bundle.path, backend="trt")
 
 
-def test_tensorrt_for_rtx_refuses_a_capability_that_it_does_not_know(kit, tmp_path):
-    pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is not installed: adain-edge[trt-rtx]")
+def test_tensorrt_for_rtx_refuses_a_capability_that_it_does_not_know(kit, tmp_path, rtx):
     options = Options(Profile((16, 16), (32, 32), (64, 64)), "rtx", compute_capabilities=("9.0",))
     with pytest.raises(BuildError, match=r"--compute-capability 9\.0: TensorRT for RTX .* has .*8\.6, 8\.9, 12\.0"):
         build_bundle(kit, tmp_path / "out", options, parts=["encoder"])
@@ -216,8 +207,7 @@ def test_tensorrt_for_rtx_refuses_a_capability_that_it_does_not_know(kit, tmp_pa
 @pytest.mark.slow
 @pytest.mark.parametrize("label", ["fp32", "fp16", "int8", "int8-fp16"])
 @pytest.mark.parametrize("name", ["lite", "vgg19"])
-def test_every_precision_of_both_networks_builds_for_rtx(name, label, request, tmp_path):
-    pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is not installed: adain-edge[trt-rtx]")
+def test_every_precision_of_both_networks_builds_for_rtx(name, label, request, tmp_path, rtx):
     network = load_network(embedded_checkpoint()) if name == "lite" else request.getfixturevalue("vgg19")
     int8 = Int8(calibrated(network)) if "int8" in label else None
     made = onnx_parts(network, Request(name, "fp16" if "fp16" in label else "fp32", int8=int8))

@@ -12,7 +12,7 @@ import torch
 import typer
 
 from adain_model import Encoder, Network
-from adain_model.checkpoint import embedded_checkpoint, encoder_id, load_checkpoint, load_network, weights_sha256
+from adain_model.checkpoint import encoder_id, load_checkpoint, load_network, weights_sha256
 from adain_model.figures import require_matplotlib, save_figure
 from adain_model.sheets import picture_grid
 from adain_runtime.cli import console
@@ -120,7 +120,7 @@ def _load(models: Sequence[str], reference: Path, device: torch.device) -> tuple
         name = path.stem if path.suffix else model
         if name in found:
             raise InputError(f"{model}: two models are called {name!r}, and a table needs names; rename one file")
-        found[name] = load_network(path if path.suffix else embedded_checkpoint(model))
+        found[name] = load_network(model)
     return encoder.to(device), {name: network.to(device) for name, network in found.items()}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional, cast
+from typing import TYPE_CHECKING, Annotated, Optional, cast
 
 import typer
 
@@ -13,6 +13,9 @@ from adain_export.target import Int8, Precision, get_target
 from adain_runtime.backend import require
 from adain_runtime.cli import console
 from adain_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from adain_model.network import Network
 
 _SIZES = ["512x512"]
 
@@ -31,12 +34,9 @@ def coreml(
     activations: Annotated[
         str, typer.Option(metavar="none|int8", help="int8 computes in int8 (W8A8) by --calibration.")
     ] = "none",
-    calibration: Annotated[
-        Optional[Path],  # noqa: UP045 Typer reads this at run time on Python 3.10
-        typer.Option(help="With --activations int8: calibration.json of adain-calib collect.", show_default=False),
-    ] = None,
+    calibration: shared.CalibrationFile = None,
     shapes: Annotated[
-        Optional[str],  # noqa: UP045
+        Optional[str],  # noqa: UP045 Typer reads this at run time on Python 3.10
         typer.Option(
             metavar="fixed|enumerated|range",
             help="How several sizes are kept. Default: fixed, a function a size; enumerated below iOS18.",
@@ -76,7 +76,7 @@ def coreml(
         name=network.spec.name if name is None else name,
         precision=cast(Precision, precision),
         parts=shared.split(parts),
-        int8=_int8(activations, calibration),
+        int8=_int8(network, activations, calibration),
         sizes=tuple(map(parse_size, size)),
         shapes=cast(Optional[Shapes], shapes),  # noqa: UP045 a cast is evaluated on Python 3.10 too
         weights=cast(Weights, weights),
@@ -92,17 +92,10 @@ def coreml(
     shared.show_export(bundle, as_json, f"adain-run PHOTO STYLE --model {bundle.path} --backend coreml-reference")
 
 
-def _int8(activations: str, calibration: Path | None) -> Int8 | None:
-    from adain_export.calibration import Calibration
-
+def _int8(network: Network, activations: str, calibration: Path | None) -> Int8 | None:
     one_of("--activations", activations, ("none", "int8"))
     if activations == "none":
         if calibration is not None:
             raise InputError("--calibration is about int8 activations: give --activations int8 with it")
         return None
-    if calibration is None:
-        raise InputError(
-            "--activations int8 needs ranges: give --calibration calibration.json, which adain-calib collect makes of "
-            "photos and paintings"
-        )
-    return Int8(Calibration.load(calibration))
+    return Int8(shared.ranges_for(network, calibration))

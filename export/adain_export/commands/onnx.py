@@ -15,7 +15,8 @@ def onnx(
     checkpoint: shared.Checkpoint = None,
     output: shared.Output = Path(),
     fp16: shared.Fp16 = False,
-    int8: shared.Int8File = None,
+    int8: shared.AsInt8 = False,
+    calibration: shared.CalibrationFile = None,
     placement: shared.PlacementName = shared.AFTER_PAD,
     parts: shared.Parts = shared.ALL_PARTS,
     rewrites: shared.Rewrites = None,
@@ -34,7 +35,7 @@ def onnx(
         precision="fp16" if fp16 else "fp32",
         parts=shared.split(parts),
         rewrites=shared.rewrites_of(rewrites),
-        int8=shared.int8_of(int8, placement),
+        int8=shared.int8_of(network, int8, calibration, placement),
         weights=cast(Weights, weights),
         io=cast(IO, io),
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional, cast
 
 import typer
 
-from adain_export.calibration import Calibration
+from adain_export.calibration import Calibration, embedded_calibration
 from adain_export.target import PLACEMENTS, REWRITES, Int8, Placement
 from adain_runtime.bundle import Bundle
 from adain_runtime.cli import console
@@ -26,16 +26,19 @@ AFTER_PAD = PLACEMENTS[0]
 # Optional[...] and not | None: Typer reads these at run time on Python 3.10
 Checkpoint = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Argument(help="FILE.safetensors. Default: the embedded student.", show_default=False),
+    typer.Argument(help="FILE.safetensors or an embedded name. Default: lite.", show_default=False),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder that gets the bundle.")]
 Fp16 = Annotated[bool, typer.Option("--fp16", help="Half precision; statistics stay float32.")]
-Int8File = Annotated[
+AsInt8 = Annotated[
+    bool, typer.Option("--int8", help="Convolutions in int8 by a calibration; the rest float32, or half with --fp16.")
+]
+CalibrationFile = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(
-        "--int8",
-        metavar="CALIBRATION.json",
-        help="Convolutions in int8 with the ranges of adain-calib; the rest float32, or half with --fp16.",
+        "--calibration",
+        metavar="FILE.json",
+        help="Ranges for int8, of adain-calib. Default: the package's own, for the embedded student.",
         show_default=False,
     ),
 ]
@@ -71,25 +74,34 @@ def load(checkpoint: Path | None) -> Network:
     """
     from adain_model.checkpoint import embedded_checkpoint, load_network
 
+    if checkpoint is not None and checkpoint.suffix == ".json":
+        raise InputError(f"{checkpoint}: no checkpoint; ranges for int8 are given with --calibration {checkpoint}")
     return load_network(checkpoint or embedded_checkpoint())
 
 
-def int8_of(calibration: Path | None, placement: str) -> Int8 | None:
-    """What ``--int8`` and ``--placement`` ask for; None without ``--int8``.
+def int8_of(network: Network, int8: bool, calibration: Path | None, placement: str) -> Int8 | None:
+    """What ``--int8``, ``--calibration`` and ``--placement`` ask for; None without ``--int8``.
 
     Raises:
-        InputError: a file that is no calibration, an unknown placement, or one without ``--int8``.
+        InputError: a file that is no calibration, none where the package has none either, an unknown placement, or
+            either option without ``--int8``.
     """
-    if calibration is None:
+    if not int8:
+        if calibration is not None:
+            raise InputError("--calibration is about int8: give --int8 with it")
         if placement != AFTER_PAD:
-            raise InputError(f"--placement {placement} is about int8: give --int8 CALIBRATION.json with it")
+            raise InputError(f"--placement {placement} is about int8: give --int8 with it")
         return None
-    if calibration.name.startswith("-"):  # an option that stands where the file should
-        raise InputError(
-            "--int8 without a calibration: give the ranges of adain-calib, --int8 CALIBRATION.json "
-            "(adain-calib collect makes one)"
-        )
-    return Int8(Calibration.load(calibration), cast(Placement, placement))
+    return Int8(ranges_for(network, calibration), cast(Placement, placement))
+
+
+def ranges_for(network: Network, calibration: Path | None) -> Calibration:
+    """The calibration of a file, or without one the package's own.
+
+    Raises:
+        InputError: a file that is no calibration; no file for a network that the package has no calibration for.
+    """
+    return embedded_calibration(network) if calibration is None else Calibration.load(calibration)
 
 
 def rewrites_of(names: str | None) -> tuple[str, ...]:

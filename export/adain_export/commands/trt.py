@@ -30,7 +30,8 @@ def trt(
     checkpoint: shared.Checkpoint = None,
     output: shared.Output = Path(),
     fp16: shared.Fp16 = False,
-    int8: shared.Int8File = None,
+    int8: shared.AsInt8 = False,
+    calibration: shared.CalibrationFile = None,
     placement: shared.PlacementName = shared.AFTER_PAD,
     kit: Annotated[
         bool, typer.Option("--kit", help="Write a build kit for another machine; build nothing here.")
@@ -87,14 +88,13 @@ def trt(
         )
     except BuildError as error:
         raise as_our_error(error) from error
-    int8_request = shared.int8_of(int8, placement)
     network = shared.load(checkpoint)
     request = TrtRequest(
         name=network.spec.name if name is None else name,
         precision="fp16" if fp16 else "fp32",
         parts=shared.split(parts),
         rewrites=shared.rewrites_of(rewrites),
-        int8=int8_request,
+        int8=shared.int8_of(network, int8, calibration, placement),
         options=options,
         kit=kit,
         timing_cache=timing_cache,

@@ -24,7 +24,7 @@ from adain_runtime.trt.library import (
     this_platform,
 )
 from adain_runtime.trt.options import BuildError, Flavor
-from adain_runtime.trt.rebuild import as_our_error, cached_engines, kit_beside
+from adain_runtime.trt.rebuild import as_our_error, cached_engines, kit_beside, other_graphs
 from adain_runtime.trt.sidecar import Here, Sidecar, read_sidecar
 
 NAME = "trt"
@@ -53,7 +53,8 @@ class TrtBackend:
         """Open engines whose sidecars say that they are for this TensorRT, GPU and system.
 
         Raises:
-            InputError: they are for another, or the bundle holds ONNX and ``rebuild`` was not asked for.
+            InputError: they are for another, or made from another ONNX than that of the kit beside them, or the bundle
+                holds ONNX and ``rebuild`` was not asked for.
             BundleError: a sidecar is missing or damaged.
             UnavailableError: TensorRT or the GPU doesn't come up.
         """
@@ -71,10 +72,12 @@ class TrtBackend:
         if kit is None:
             sidecars = {part: read_sidecar(bundle, part) for part in bundle.manifest.parts}
             trouble = [text for sidecar in sidecars.values() for text in sidecar.differences(here)]
+            if other := other_graphs(bundle, sidecars):
+                trouble.append(other)
             if trouble and not options.rebuild:
                 raise InputError(
-                    f"{bundle.path}: its engines don't run here: {'; '.join(dict.fromkeys(trouble))}; build them again "
-                    "from their kit: python3 KIT/build.py, or adain-run --backend trt --model KIT --rebuild"
+                    f"{bundle.path}: its engines are not for here: {'; '.join(dict.fromkeys(trouble))}; build them "
+                    "again from their kit: python3 KIT/build.py, or adain-run --backend trt --model KIT --rebuild"
                 )
             if trouble:
                 kit = kit_beside(bundle, sidecars)

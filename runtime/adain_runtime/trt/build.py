@@ -18,9 +18,9 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from adain_runtime.trt.builder import build_engine
+from adain_runtime.trt.builder import build_engine, check_capabilities
 from adain_runtime.trt.cudart import Cudart
 from adain_runtime.trt.library import NAMES, gpu_trouble, load_library, module_name, this_platform
 from adain_runtime.trt.options import (
@@ -76,9 +76,11 @@ def build_bundle(
     final = out / bundle_name(manifest, options)
     if final.is_symlink() or (final.exists() and not (final / MANIFEST).is_file()):
         raise BuildError(f"{final}: exists and is no bundle, so it is not replaced; choose another folder")
-    with contextlib.suppress(FileExistsError):
-        out.mkdir(parents=True)
+    if timing_cache is not None and (timing_cache.is_dir() or not os.access(timing_cache.absolute().parent, os.W_OK)):
+        raise BuildError(f"--timing-cache {timing_cache}: can't be written; name a file in a folder that is there")
     try:
+        with contextlib.suppress(FileExistsError):
+            out.mkdir(parents=True)
         with tempfile.TemporaryDirectory(prefix=f".{final.name[:60]}.", dir=out) as place:
             folder = Path(place) / final.name
             folder.mkdir()
@@ -99,15 +101,16 @@ def bundle_name(manifest: dict[str, Any], options: Options) -> str:
 
 
 def check_device(options: Options) -> None:
-    """Refuse what can't be built on this machine, before anything heavy is imported.
+    """Refuse what can't be built on this machine, before anything is begun.
 
     Raises:
-        BuildError: no such TensorRT, no GPU, or a workspace beyond its memory.
+        BuildError: no such TensorRT, no GPU, a compute capability that is not known, or a workspace beyond the memory.
     """
-    if module_name(options.flavor) is None:
-        load_library(options.flavor)  # raises, with the line that installs it
     if options.flavor == "rtx":
+        check_capabilities(load_library("rtx"), options.capabilities)
         return
+    if module_name("trt") is None:
+        load_library("trt")  # raises, with the line that installs it
     if trouble := gpu_trouble():
         raise BuildError(f"{trouble}, and {NAMES['trt']} builds for the GPU that it runs on", 3)
     if options.workspace is not None and options.workspace > (total := Cudart().total_memory()):
@@ -280,10 +283,16 @@ def _child(task: dict[str, Any]) -> int:
     except BuildError as error:
         if asked_to_stop:
             return 128 + asked_to_stop[0]
-        print(json.dumps({"error": str(error), "exit_code": error.exit_code}), flush=True)
-        return error.exit_code
+        return _failed(error)
+    except OSError as error:
+        return _failed(BuildError(f"can't write the engine ({error}); free some space, or choose another folder"))
     print(json.dumps({"tensorrt": library.version}), flush=True)
     return 0
+
+
+def _failed(error: BuildError) -> int:
+    print(json.dumps({"error": str(error), "exit_code": error.exit_code}), flush=True)
+    return error.exit_code
 
 
 def _sha256(path: Path) -> str:
@@ -294,9 +303,17 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+class OneLine(argparse.ArgumentParser):
+    """Says what is wrong with a command line in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say it, and end with 2."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
 def arguments_parser() -> argparse.ArgumentParser:
     """The command line of ``build.py``."""
-    parser = argparse.ArgumentParser(prog="build.py", description=__doc__.partition("\n\n")[0])
+    parser = OneLine(prog="build.py", description=__doc__.partition("\n\n")[0])
     parser.add_argument("kit", nargs="?", type=Path, help="the kit's folder; default: where this file is")
     parser.add_argument("-o", "--output", type=Path, default=None, help="folder that gets the bundle; default: beside")
     parser.add_argument("--parts", help="such as encoder,stylizer; default: all")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,16 +110,30 @@ def _config(library: Library, builder: api.Builder, options: Options, log: Log) 
     return config
 
 
-def _set_capabilities(library: Library, config: api.RtxBuilderConfig, names: tuple[str, ...], log: Log) -> None:
+def check_capabilities(library: Library, names: Sequence[str]) -> list[Any]:
+    """TensorRT for RTX's own members for compute capabilities.
+
+    Raises:
+        BuildError: one that it hasn't got.
+    """
     known = dict(library.module.ComputeCapability.__members__)
-    config.num_compute_capabilities = len(names)
-    for place, name in enumerate(names):
-        found = known.get(f"SM{name.replace('.', '')}")
-        if found is None:
+    for name in names:
+        if _member(name) not in known:
             has = ", ".join(f"{word[2:-1]}.{word[-1]}" for word in known if word.startswith("SM"))
             raise BuildError(f"--compute-capability {name}: {library} has {has}")
-        if not config.set_compute_capability(found, place):
-            raise BuildError(f"--compute-capability {name}: {library} refuses it{log.last()}")
+    return [known[_member(name)] for name in names]
+
+
+def _member(capability: str) -> str:
+    return f"SM{capability.replace('.', '')}"
+
+
+def _set_capabilities(library: Library, config: api.RtxBuilderConfig, names: Sequence[str], log: Log) -> None:
+    found = check_capabilities(library, names)
+    config.num_compute_capabilities = len(found)
+    for place, capability in enumerate(found):
+        if not config.set_compute_capability(capability, place):
+            raise BuildError(f"--compute-capability {names[place]}: {library} refuses it{log.last()}")
 
 
 def _monitor(trt: Any, report: Report) -> object:  # noqa: ANN401

@@ -20,6 +20,7 @@ from adain_runtime.bundle import Bundle
 from adain_runtime.errors import AdainError, BundleError, QualityError
 from adain_runtime.manifest import Parity
 from adain_runtime.metrics import max_abs, psnr
+from adain_runtime.trt.build import OneLine
 
 FILE = "golden.safetensors"
 
@@ -122,7 +123,7 @@ def _load(path: Path) -> tuple[dict[str, Array], float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare, print a line an output; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLine(prog="golden", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kit", type=Path)
     parser.add_argument("bundle", type=Path, nargs="?", help="engines built from it; default: built here")
     parser.add_argument("--backend", default="trt")

@@ -19,6 +19,7 @@ INSTALL: dict[Flavor, str] = {
     "trt": "pip install tensorrt-cu13 (tensorrt-cu12 with CUDA 12; on a Jetson: sudo apt install python3-libnvinfer)",
     "rtx": "pip install 'adain-edge[trt-rtx]'",
 }
+OLDEST = 10  # major version; 10.3 is the oldest whose names the tests have, and JetPack 6.0 has 8.6
 _DISTRIBUTIONS: dict[Flavor, tuple[str, ...]] = {
     "trt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt_cu13", "tensorrt_cu12"),
     "rtx": ("tensorrt_rtx", "tensorrt_rtx_cu13_bindings", "tensorrt_rtx_cu12_bindings"),
@@ -75,7 +76,7 @@ def load_library(flavor: Flavor) -> Library:
     """Import it.
 
     Raises:
-        BuildError: it isn't installed, or can't be imported (exit code 3).
+        BuildError: it isn't installed, can't be imported, or is too old (exit code 3).
     """
     name = module_name(flavor)
     if name is None:
@@ -85,7 +86,11 @@ def load_library(flavor: Flavor) -> Library:
     except (ImportError, OSError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0]
         raise BuildError(f"{NAMES[flavor]} is installed and can't be imported ({first}); mend it", 3) from error
-    return Library(module, flavor, str(module.__version__))
+    library = Library(module, flavor, str(module.__version__))
+    major = library.version.partition(".")[0]
+    if flavor == "trt" and major.isdigit() and int(major) < OLDEST:
+        raise BuildError(f"{library} is too old: {OLDEST} or later is wanted (on a Jetson: JetPack 6.1 or later)", 3)
+    return library
 
 
 def gpu_trouble(open_cuda: Callable[[], Counts] = Cudart) -> str | None:

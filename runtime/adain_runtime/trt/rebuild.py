@@ -7,10 +7,12 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
+from pathlib import Path
 
 from adain_runtime.bundle import Bundle
 from adain_runtime.cache import cache_folder
 from adain_runtime.errors import AdainError, BundleError, InputError, QualityError, UnavailableError
+from adain_runtime.manifest import Manifest
 from adain_runtime.trt import build
 from adain_runtime.trt.bar import build_bar
 from adain_runtime.trt.options import BuildError, Options
@@ -61,27 +63,44 @@ def cache_key(kit: Bundle, here: Here, options: Options) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def kit_beside(bundle: Bundle, sidecars: dict[str, Sidecar]) -> Bundle:
+def other_graphs(bundle: Bundle, sidecars: Mapping[str, Sidecar]) -> str | None:
+    """What the kit beside a bundle says against its engines: that they were made from other ONNX, with both digests.
+
+    None where no kit stands there, or one that can't be read: engines don't need it.
+    """
+    place = _kit_place(bundle)
+    try:
+        kit = Manifest.from_json((place / build.MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, BundleError):
+        return None
+    for part, sidecar in sidecars.items():
+        found = {name: kit.files[name].sha256 for name in sidecar.onnx if name in kit.files}
+        if found != dict(sidecar.onnx):
+            return (
+                f"{part}'s was made from {_short(sidecar.onnx)}, and the kit beside them, {place}, has {_short(found)}"
+            )
+    return None
+
+
+def kit_beside(bundle: Bundle, sidecars: Mapping[str, Sidecar]) -> Bundle:
     """The kit that a bundle's engines were built from, where it stands beside it.
 
     Raises:
         InputError: there is none, or it is another one.
     """
-    manifest = bundle.manifest
-    place = bundle.path.resolve().parent / f"{manifest.name}-trt-kit-{manifest.precision}"
+    place = _kit_place(bundle)
     where = f"{bundle.path}: to build its engines again, its kit is wanted at {place}"
     if not place.is_dir():
         raise InputError(f"{where}; put it there, or run the kit itself: --model KIT --rebuild")
     kit = Bundle.open(place)
-    for part, sidecar in sidecars.items():
-        found = {name: kit.manifest.files[name].sha256 for name in sidecar.onnx if name in kit.manifest.files}
-        if found != dict(sidecar.onnx):
-            raise BundleError(
-                f"{where}, and the one there has another ONNX for {part} (SHA-256 {_short(found)}, not "
-                f"{_short(sidecar.onnx)}); run that kit itself: --model {place} --rebuild"
-            )
+    if other := other_graphs(bundle, sidecars):
+        raise BundleError(f"{where}, and {other}; run that kit itself: --model {place} --rebuild")
     return kit
 
 
+def _kit_place(bundle: Bundle) -> Path:
+    return bundle.path.resolve().parent / f"{bundle.manifest.name}-trt-kit-{bundle.manifest.precision}"
+
+
 def _short(digests: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {digest[:16]}" for name, digest in sorted(digests.items())) or "none"
+    return ", ".join(f"{name} {digest[:16]}" for name, digest in sorted(digests.items())) or "no such file"
