@@ -43,7 +43,11 @@ bench: setup ## every backend on the CPU (VGG19=FILE.safetensors too), start-up,
 	$(BIN)/python benchmarks/own_time.py
 	$(BIN)/python benchmarks/folder.py
 	$(BIN)/python benchmarks/large_images.py
-	$(BIN)/python benchmarks/phase_rewrite.py
+	$(BIN)/python benchmarks/phase_rewrite.py $(if $(VGG19),--vgg19 $(VGG19))
+ifdef VGG19
+	$(BIN)/adain-export onnx $(VGG19) --name vgg19 --output out/bench
+	$(BIN)/python benchmarks/large_images.py --model out/bench/vgg19-onnx-fp32 --side 4096
+endif
 
 embed: setup ## renew the embedded ONNX bundle from model/adain_model/weights/lite.safetensors
 	$(BIN)/adain-export onnx --output runtime/adain_runtime/bundles

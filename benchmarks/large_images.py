@@ -63,7 +63,7 @@ def main() -> None:
             )
     name = Path(asked.model).name + ("" if asked.backend == "onnx" else f"_{asked.backend}")
     report = {
-        "command": f"python benchmarks/large_images.py {' '.join(sys.argv[1:])}".strip(),
+        "command": " ".join(["python benchmarks/large_images.py", *shown(sys.argv[1:])]),
         "model": name,
         "backend": asked.backend,
         "tile": asked.tile,
@@ -74,6 +74,11 @@ def main() -> None:
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"large_{name}.json").write_text(json.dumps(report, indent=1) + "\n")
+
+
+def shown(arguments: list[str]) -> list[str]:
+    """What was typed, a path as its last part: no folder of a machine in the results."""
+    return [Path(argument).name if os.sep in argument else argument for argument in arguments]
 
 
 def run(folder: Path, side: int, asked: argparse.Namespace, tile: str) -> dict[str, float]:

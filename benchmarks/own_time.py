@@ -71,7 +71,7 @@ def main() -> None:
     total = medians[NETWORK] + sum(medians[name] for name in own)
     report = {
         "command": "python benchmarks/own_time.py",
-        "model": asked.model,
+        "model": Path(asked.model).name,
         "megapixels": 1.05,
         "cores": os.cpu_count(),
         "load": [round(load, 1) for load in os.getloadavg()],

@@ -24,6 +24,7 @@ from adain_export.onnx_model import part_model
 from adain_export.origin import IMAGE_DIGITS, Origin
 from adain_model.checkpoint import encoder_id, weights_sha256
 from adain_model.network import Network
+from adain_runtime import telemetry
 from adain_runtime.parts import part_interface
 from adain_runtime.spec import NetworkSpec
 
@@ -203,6 +204,7 @@ def calibration_of(
 
 
 def _open(model: ModelProto, threads: int | None) -> ObservedPart:
+    telemetry.opt_out()
     import onnx
     import onnxruntime
 

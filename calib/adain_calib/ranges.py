@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from adain_calib.histogram import Histogram
 from adain_export.layer_range import FALLBACK, METHODS, NEGLIGIBLE, SHIFTED, SIGNED, Method, as_float32
+from adain_runtime import telemetry
 from adain_runtime.errors import InputError
 
 PERCENTILE = 99.99
@@ -88,6 +89,7 @@ def entropy(histogram: Histogram, steps: int = SIGNED) -> float:
     128 bins for both sides leaves it one candidate). Zeros are left out, as TensorRT does: they are exact at every
     range, and where they are half of all values they would pull it to the smallest.
     """
+    telemetry.opt_out()
     from onnxruntime.quantization.calibrate import HistogramCollector
 
     used = int(np.flatnonzero(histogram.counts)[-1]) + 1

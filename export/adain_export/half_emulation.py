@@ -15,6 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto
 
+from adain_runtime import telemetry
 from adain_runtime.metrics import psnr
 
 _HALF, _SINGLE = TensorProto.FLOAT16, TensorProto.FLOAT
@@ -101,6 +102,7 @@ def emulated(model: ModelProto, half: Collection[str]) -> ModelProto:
 
 def run(model: ModelProto, feeds: Mapping[str, Floats]) -> dict[str, Floats]:
     """A model in ONNX Runtime, below the level that drops pairs of casts."""
+    telemetry.opt_out()
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()

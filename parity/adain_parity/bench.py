@@ -214,7 +214,8 @@ def measure_parts(
                 worker = stack.enter_context(Worker(spec, threads))
                 worker.ask(f"save {folder / 'image.npy'}")
             except UnavailableError as error:
-                left_out.append(LeftOut(case.network, case.size, contender.label, str(error)))
+                reason = str(error).replace(f"{folder}{os.sep}", "")  # the scratch folder is gone when it is read
+                left_out.append(LeftOut(case.network, case.size, contender.label, reason))
                 continue
             workers[contender], decibels[contender] = worker, psnr(wanted, np.load(folder / "image.npy"))
         product = stack.enter_context(Worker({"backend": "sgemm"}, threads))
@@ -263,7 +264,8 @@ def measure_app(
             done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 our own program
             seconds = perf_counter() - start
             if done.returncode:
-                left_out[contender] = (done.stderr.strip().splitlines() or ["no word"])[-1]
+                said = (done.stderr.strip().splitlines() or ["no word"])[-1]
+                left_out[contender] = said.replace(f"{folder}{os.sep}", "")
             elif number:
                 times[contender].append(seconds)
                 memory[contender] = max(memory[contender], int((folder / "rss").read_text()))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 import onnx
 from onnx import ModelProto, NodeProto
 
+from adain_runtime import telemetry
 from adain_runtime.backend import Array
 from adain_runtime.bundle import Bundle
 
@@ -26,6 +27,7 @@ def layers(bundle: Bundle, part: str, feeds: Mapping[str, Array]) -> Iterator[tu
         part: whose graph.
         feeds: the manifest's input names to arrays.
     """
+    telemetry.opt_out()
     import onnxruntime
 
     model = onnx.load(str(bundle.graph(part)))

@@ -117,6 +117,18 @@ def release(session: Session, part: str) -> None:
         session.release(part)
 
 
+@runtime_checkable
+class Sharing(Protocol):
+    """A session that several threads can have a share of. A protocol apart, so that a session needn't."""
+
+    def shared(self, callers: int) -> Session | None:
+        """Another session of the bundle, which ``callers`` threads may call at once, each with its share of the cores.
+
+        None where there is nothing to share, such as one CPU thread, or a device that runs one thing at a time.
+        """
+        ...
+
+
 class Backend(Protocol):
     """A way to run bundles. A protocol for the same reason: an entry point gives an object of this shape."""
 

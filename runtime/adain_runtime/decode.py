@@ -48,6 +48,16 @@ def read_pixels(source: object, max_pixels: int | None, *, managed: bool = True)
     raise InputError(f"an image can't be read from a {kind}; give a path, a PIL image, or a numpy array of uint8")
 
 
+def stated_size(path: str | os.PathLike[str], max_pixels: int | None) -> tuple[int, int]:
+    """Height and width that an image file states, as stored, without its pixels being decoded.
+
+    Raises:
+        InputError: see ``read_pixels``.
+    """
+    with _opened(os.fsdecode(path), max_pixels) as image:
+        return image.height, image.width
+
+
 def _require_image_array(array: NDArray[Any]) -> None:
     found = f"the array given is {list(array.shape)} {array.dtype}"
     wanted = "[height, width, 3] uint8"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import NamedTuple
 
+from adain_runtime.decode import stated_size
 from adain_runtime.errors import AdainError, InputError
 from adain_runtime.image import (
     WRITABLE,
@@ -23,6 +23,7 @@ from adain_runtime.image import (
     resize_shorter,
     save_image,
 )
+from adain_runtime.overlap import Lanes, Steps, overlapped
 
 READABLE = frozenset(
     {
@@ -32,6 +33,7 @@ READABLE = frozenset(
 )
 DEFAULT_FOLDER = "stylized"
 LARGE = 16_000_000  # pixels from which on photos are decoded, stylised and encoded one after the other
+AT_ONCE = 2  # photos in the network, with half of the cores each: 1.3 times as fast on two cores (benchmarks/folder.py)
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,19 @@ class Failed:
 
     job: Job
     error: AdainError
+
+
+@dataclass(frozen=True)
+class AtOnce:
+    """What stylises photos beside each other.
+
+    Attributes:
+        stylize: called from ``AT_ONCE`` threads at once, each with one photo.
+        fits: whether the memory is enough for so many photos of this size, none of them in tiles.
+    """
+
+    stylize: Callable[[list[Photo]], list[Photo]]
+    fits: Callable[[Photo], bool]
 
 
 class _Work(NamedTuple):
@@ -162,67 +177,52 @@ def run_jobs(
     size: int | None,
     max_pixels: int,
     quality: int,
+    at_once: AtOnce | None = None,
+    admit: Callable[[int, int], object] | None = None,
 ) -> Iterator[Done | Failed]:
     """Make the pictures, ``batch_size`` at a time; each is on disk, whole, when its ``Done`` is given, in their order.
 
     A picture that can't be made is given as ``Failed`` and the run goes on. While some are stylised, in the caller's
     thread, those before are encoded and those after decoded, each in a thread of their own; a large photo has the
-    memory to itself. Ctrl-C finishes what is being written, gives it, and goes on as ``KeyboardInterrupt``.
+    memory to itself, and photos that fit ``at_once`` are stylised two at a time. Ctrl-C finishes what is being written,
+    gives it, and goes on as ``KeyboardInterrupt``. ``admit`` is told a file's height and width before its pixels are
+    decoded, and raises where that is too large.
     """
     batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
-    load = partial(_load, size=size, max_pixels=max_pixels)
+    load = partial(_load, size=size, max_pixels=max_pixels, admit=admit)
     save = partial(_save, quality=quality)
     if len(batches) == 1:
         yield from save(_stylized(stylize, load(batches[0])))
         return
-    yield from _overlapped(batches, load, partial(_stylized, stylize), save)
+    yield from overlapped(
+        batches,
+        Steps(
+            load=load,
+            alone=lambda works: sum(work.pixels for work in works) > LARGE,
+            stylize=partial(_stylized, stylize),
+            save=save,
+            lanes=None if at_once is None or batch_size > 1 else _lanes(at_once),
+        ),
+    )
 
 
-def _overlapped(
-    batches: Sequence[Sequence[Job]],
-    load: Callable[[Sequence[Job]], list[_Work]],
-    stylize: Callable[[list[_Work]], list[_Work]],
-    save: Callable[[list[_Work]], list[Done | Failed]],
-) -> Iterator[Done | Failed]:
-    from concurrent.futures import Future, ThreadPoolExecutor  # for one photo, time that nothing is done in
+def _lanes(at_once: AtOnce) -> Lanes[_Work]:
+    def fits(works: list[_Work]) -> bool:
+        return all(at_once.fits(work.result) for work in works if isinstance(work.result, Photo))
 
-    loader, writer = (ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("decode", "encode"))
-    saving: deque[Future[list[Done | Failed]]] = deque()
-    try:
-        ahead = loader.submit(load, batches[0])
-        for number in range(1, len(batches) + 1):
-            works = ahead.result()
-            alone = sum(work.pixels for work in works) > LARGE
-            if alone:
-                while saving:
-                    yield from saving.popleft().result()
-            elif number < len(batches):
-                ahead = loader.submit(load, batches[number])
-            saving.append(writer.submit(save, stylize(works)))
-            del works
-            while saving and (alone or len(saving) > 1 or saving[0].done()):
-                yield from saving.popleft().result()
-            if alone and number < len(batches):
-                ahead = loader.submit(load, batches[number])
-        while saving:
-            yield from saving.popleft().result()
-    except KeyboardInterrupt:
-        writer.shutdown(cancel_futures=True)
-        for future in saving:
-            if not future.cancelled():
-                yield from future.result()
-        raise
-    finally:
-        for pool in (loader, writer):
-            pool.shutdown(cancel_futures=True)
+    return Lanes(AT_ONCE, fits, partial(_stylized, at_once.stylize))
 
 
-def _load(jobs: Sequence[Job], *, size: int | None, max_pixels: int) -> list[_Work]:
+def _load(
+    jobs: Sequence[Job], *, size: int | None, max_pixels: int, admit: Callable[[int, int], object] | None
+) -> list[_Work]:
     works = []
     for job in jobs:
         clock = perf_counter()
         result: Photo | AdainError
         try:
+            if admit is not None:
+                admit(*stated_size(job.content, max_pixels))
             result = load_image(job.content, max_pixels=max_pixels)
             if size is not None:
                 result = resize_shorter(result, size, enlarge=True, max_pixels=max_pixels)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Literal, TypeVar, cast, get_args
 import numpy as np
 
 from adain_runtime.arguments import real_number, several, whole_number
-from adain_runtime.backend import Session, open_bundle
+from adain_runtime.backend import Session, Sharing, open_bundle, release
 from adain_runtime.color import match_color, transfer_luminance
+from adain_runtime.decode import stated_size
 from adain_runtime.errors import InputError
 from adain_runtime.image import ImageLike, Photo, load_image, load_mask, resize_shorter, to_pil
 from adain_runtime.planes import Floats, Pixels, planes_for, to_pixels
@@ -171,6 +172,8 @@ class Stylizer:
             InputError: anything that can't be taken as it is; the message names it and the fix.
             QualityError: the backend gave values that are not finite.
         """
+        if tile == "off" and size is None and isinstance(content, (str, os.PathLike)):
+            self.check_whole(*stated_size(content, max_pixels))
         photo = load_image(content, max_pixels=max_pixels)
         if size is not None:
             photo = resize_shorter(photo, size, enlarge=True, max_pixels=max_pixels)
@@ -337,6 +340,37 @@ class Stylizer:
             covered = region_masks(there, len(styles), *photo.shape[:2]).sum(0)[..., None]
             stylized[...] = np.rint(covered * stylized + (1 - covered) * photo)
         return made
+
+    def shared(self, callers: int) -> Stylizer | None:
+        """A second stylizer of the same bundle, whose ``stylize`` as many threads may call at once.
+
+        Each has its share of the CPU's cores, which gets more pictures done than one after the other with all cores,
+        and each a little later. The one who asked closes it.
+
+        Returns:
+            None where the backend, its device or the number of cores don't allow that.
+        """
+        session = self.session.shared(callers) if isinstance(self.session, Sharing) else None
+        return None if session is None else Stylizer(session, self._cache)
+
+    def whole_at_once(self, height: int, width: int, pictures: int, tile: Tiling = "auto") -> bool:
+        """Whether so many pictures of a size fit the memory that ``auto`` takes, and none is computed in tiles."""
+        manifest = self.session.bundle.manifest
+        enough = pictures_at_once(manifest, height, width) >= pictures
+        return enough and choose_side(manifest, height, width, tile) is None
+
+    def check_whole(self, height: int, width: int) -> None:
+        """Refuse a size that would take more memory as a whole than is free, by an estimate.
+
+        Raises:
+            InputError: it would; the message has both.
+        """
+        choose_side(self.session.bundle.manifest, height, width, "off")
+
+    def release(self) -> None:
+        """Give back the memory that graphs hold between runs, where the backend can; the next run loads them anew."""
+        for part in self.session.bundle.manifest.parts:
+            release(self.session, part)
 
     def close(self) -> None:
         """Close the session."""

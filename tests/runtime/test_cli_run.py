@@ -349,3 +349,53 @@ def test_tables_show_names_as_they_are(capsys):
     assert "[bold]title" in shown
     assert "pip install 'x[export]'" in shown
     assert "[/a]" in shown
+
+
+def test_photos_of_a_folder_run_two_at_once_and_come_out_as_one_by_one(
+    tmp_path, picture, write_image, adain_run, monkeypatch
+):
+    for seed in range(4):
+        write_image(tmp_path / "in" / f"{seed}.png", picture(40 + seed, 56, seed=seed))
+    write_image(tmp_path / "wave.png", picture(30, 41, seed=9))
+    asked, shared = [], Stylizer.shared
+
+    def told(stylizer, callers):
+        asked.append(callers)
+        return shared(stylizer, callers)
+
+    monkeypatch.setattr(Stylizer, "shared", told)
+    ran = adain_run("in", "wave.png", "-o", "two", "--threads", 2, "--json")
+    assert (ran.code, asked) == (0, [2])
+    assert json.loads(ran.out)["seconds"] > 0
+    assert adain_run("in", "wave.png", "-o", "batch", "--threads", 2, "--batch", 2).code == 0
+    assert adain_run("in/0.png", "wave.png", "-o", "one.png", "--threads", 2).code == 0
+    assert asked == [2]
+    for seed in range(4):
+        name = f"{seed}-wave.png"
+        two, batch = (np.asarray(opened(Path(folder) / name), np.int16) for folder in ("two", "batch"))
+        assert np.abs(two - batch).max() <= 1
+
+
+def test_the_graphs_of_photos_at_once_are_freed_for_one_that_has_all_cores(
+    tmp_path, picture, write_image, adain_run, monkeypatch
+):
+    for name, height in (("a", 40), ("b", 40), ("c", 120), ("d", 40)):
+        write_image(tmp_path / "in" / f"{name}.png", picture(height, 56, seed=height))
+    write_image(tmp_path / "wave.png", picture(30, 41, seed=9))
+    monkeypatch.setattr(Stylizer, "whole_at_once", lambda _stylizer, height, *_: height < 100)
+    held, stylize = [], Stylizer.stylize
+
+    def told(stylizer, photos, *arguments, **options):
+        made = stylize(stylizer, photos, *arguments, **options)
+        held.append((photos[0].height, stylizer))
+        return made
+
+    monkeypatch.setattr(Stylizer, "stylize", told)
+    released, release = [], Stylizer.release
+    monkeypatch.setattr(Stylizer, "release", lambda stylizer: released.append(stylizer) or release(stylizer))
+    assert adain_run("in", "wave.png", "-o", "out", "--threads", 2).code == 0
+    shared = {stylizer for height, stylizer in held if height == 40}
+    alone = {stylizer for height, stylizer in held if height == 120}
+    assert len(shared) == len(alone) == 1 != len(shared | alone)
+    assert [height for height, _ in held].index(120) == 2
+    assert released == [*alone] * 2 + [*shared] + [*alone]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from PIL import Image
 from adain_runtime import jobs as adain_jobs
 from adain_runtime.errors import InputError, QualityError
 from adain_runtime.image import Photo
-from adain_runtime.jobs import Done, Failed, Job, default_name, find_contents, plan, run_jobs
+from adain_runtime.jobs import AT_ONCE, AtOnce, Done, Failed, Job, default_name, find_contents, plan, run_jobs
 
 SETTINGS = {"batch_size": 1, "size": None, "max_pixels": 10_000, "quality": 95}
 
@@ -227,7 +229,7 @@ def test_pictures_are_made_in_their_order_and_are_on_disk_when_they_are_reported
         assert (result.width, result.height) == (6, 4)
         assert not result.flattened
         made.append(result.job)
-        assert [job.output.exists() for job in jobs] == [job in made for job in jobs]
+        assert all(job.output.exists() for job in made)
         assert Image.open(result.job.output).getpixel((0, 0)) == (255 - jobs.index(result.job), 255, 255)
     assert made == jobs
 
@@ -357,6 +359,114 @@ class TestOverlap:
         assert given == [job.output for job in jobs[: len(given)]]
         assert len(given) >= 1
         assert not any(thread.name.startswith(("decode", "encode")) for thread in threading.enumerate())
+
+    def test_photos_that_fit_are_stylised_beside_each_other_and_the_others_alone_in_the_callers_thread(self):
+        jobs = photos_in("in", *(f"{number}.png" for number in range(9)))
+        Image.new("RGB", (40, 40)).save(jobs[4].content)
+        pair = threading.Barrier(AT_ONCE)
+        here, running, alone = threading.current_thread(), [], []
+
+        def beside(photos):
+            running.append(photos)
+            pair.wait(60)  # breaks where they come one after the other
+            running.remove(photos)
+            return inverted(photos)
+
+        def by_itself(photos):
+            alone.append((threading.current_thread(), list(running)))
+            return inverted(photos)
+
+        results = self.run(jobs, by_itself, at_once=AtOnce(beside, lambda photo: photo.width < 40))
+        assert [result.job for result in results if isinstance(result, Done)] == jobs
+        assert alone == [(here, [])]
+        assert [Image.open(job.output).getpixel((0, 0))[0] for job in jobs] == [
+            255,
+            254,
+            253,
+            252,
+            255,
+            *range(250, 246, -1),
+        ]
+
+    def test_no_more_photos_are_begun_than_run_at_once_and_the_saving_keeps_up(self, monkeypatch):
+        jobs = photos_in("in", *(f"{number}.png" for number in range(12)))
+        save, lock, made, saved, most = adain_jobs.save_image, threading.Lock(), [], [], []
+
+        def beside(photos):
+            with lock:
+                made.extend(photos)
+                most.append(len(made) - len(saved))
+            return photos
+
+        def slow(photo, *arguments, **options):
+            time.sleep(0.02)
+            save(photo, *arguments, **options)
+            saved.append(photo)
+
+        monkeypatch.setattr(adain_jobs, "save_image", slow)
+        assert len(self.run(jobs, at_once=AtOnce(beside, lambda _: True))) == 12
+        assert max(most) <= AT_ONCE + 1
+
+    def test_a_photo_that_fails_beside_another_costs_only_itself(self):
+        jobs = photos_in("in", "a.png", "b.png", "c.png", "d.png")
+        jobs[2].content.write_text("no picture")
+
+        def beside(photos):
+            if photos[0].rgb[0, 0, 0] == 0:
+                raise QualityError("not finite")
+            return photos
+
+        results = self.run(jobs, at_once=AtOnce(beside, lambda _: True))
+        assert [type(result) for result in results] == [Failed, Done, Failed, Done]
+
+    def test_a_batch_that_was_asked_for_goes_through_the_network_together(self):
+        jobs = photos_in("in", "a.png", "b.png", "c.png", "d.png")
+        at_once = AtOnce(lambda _: pytest.fail("a batch was split"), lambda _: True)
+        assert len(self.run(jobs, batch_size=2, at_once=at_once)) == 4
+
+    def test_an_interrupt_while_two_are_stylised_gives_what_was_written_and_leaves_no_thread(self, monkeypatch):
+        jobs = photos_in("in", *(f"{number}.png" for number in range(8)))
+        load = adain_jobs.load_image
+
+        def until_the_fifth(path, **options):
+            if path.name == "4.png":
+                raise KeyboardInterrupt  # it reaches the caller through the future that it waits for
+            return load(path, **options)
+
+        monkeypatch.setattr(adain_jobs, "load_image", until_the_fifth)
+        given = []
+        results = run_jobs(jobs, inverted, **SETTINGS, at_once=AtOnce(inverted, lambda _: True))
+        with pytest.raises(KeyboardInterrupt):
+            given += (result.job.output for result in results)
+        assert (
+            given == [job.output for job in jobs if job.output.exists()] == [job.output for job in jobs[: len(given)]]
+        )
+        names = ("decode", "encode", "stylise")
+        assert not any(thread.name.startswith(names) for thread in threading.enumerate())
+
+    @pytest.mark.parametrize("at_once", [None, AtOnce(inverted, lambda _: True)])
+    def test_a_photo_whose_saving_was_waited_for_when_the_interrupt_came_is_given(self, monkeypatch, at_once):
+        jobs = photos_in("in", *(f"{number}.png" for number in range(6)))
+        save = adain_jobs.save_image
+
+        def slow(photo, path, **options):
+            if path == jobs[1].output:
+                _thread.interrupt_main()
+                time.sleep(0.2)
+            save(photo, path, **options)
+
+        monkeypatch.setattr(adain_jobs, "save_image", slow)
+        given = []
+        results = run_jobs(jobs, inverted, **SETTINGS, at_once=at_once)
+        with pytest.raises(KeyboardInterrupt):
+            given += (result.job.output for result in results)
+        assert given == [job.output for job in jobs if job.output.exists()]
+        assert given[:2] == [job.output for job in jobs[:2]]
+
+    @pytest.mark.parametrize("at_once", [None, AtOnce(lambda _: 1 / 0, lambda _: True)])
+    def test_a_bug_in_a_lane_is_not_swallowed(self, at_once):
+        with pytest.raises(ZeroDivisionError):
+            self.run(photos_in("in", "a.png", "b.png", "c.png"), lambda _: 1 / 0, at_once=at_once)
 
     def test_a_bug_in_a_thread_is_not_swallowed(self, monkeypatch):
         jobs = photos_in("in", "a.png", "b.png", "c.png")

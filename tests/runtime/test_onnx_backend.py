@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
+from adain_runtime import telemetry
 from adain_runtime.backend import open_bundle
 from adain_runtime.backends.onnx import find_provider, running_provider, short_name
 from adain_runtime.bundle import describe_file
@@ -214,3 +219,20 @@ def test_the_cpu_has_no_options(asked, image):
     with open_bundle("lite") as session:
         session.run("encoder", {"image": image})
     assert asked == [[("CPUExecutionProvider", {})]]
+
+
+def test_onnx_runtime_leaves_no_identifier_of_the_machine_in_the_cache(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= dict.fromkeys(("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"), str(tmp_path))
+    code = "import adain_runtime; assert adain_runtime.get_backend('onnx').probe()"
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("asked", "found"), [(None, "1"), ("0", "0"), ("1", "1")])
+def test_telemetry_is_off_unless_the_person_says_otherwise(monkeypatch, asked, found):
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", asked or "")
+    if asked is None:
+        monkeypatch.delenv("ORT_DISABLE_TELEMETRY")
+    telemetry.opt_out()
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from adain_runtime import memory, tiling
 from adain_runtime.backend import release
@@ -73,6 +75,25 @@ def test_off_is_refused_with_an_estimate_where_memory_is_short(manifest, free, n
         choose_side(manifest, 1000, 1000, "off", together=9)
     with pytest.raises(InputError, match="leave out --tile off"):
         null_stylizer(np.zeros((3000, 4000, 3), np.uint8), np.zeros((16, 16, 3), np.uint8), tile="off")
+
+
+def test_off_is_refused_before_a_files_pixels_are_decoded(
+    free, null_stylizer, tmp_path, picture, write_image, adain_run
+):
+    small, large = tmp_path / "in" / "a.png", tmp_path / "in" / "b.png"
+    write_image(small, picture(40, 56, seed=1))
+    Image.new("RGB", (4000, 3000)).save(large)
+    whole = large.read_bytes()
+    large.write_bytes(whole[: len(whole) // 2])  # decoding it would say that it is damaged
+    free(GIB)
+    with pytest.raises(InputError, match=r"a 4000x3000 picture as a whole takes about 3\.8 GB .* leave out"):
+        null_stylizer(large, small, tile="off")
+    ran = adain_run(large.parent, small, "--tile", "off", "--backend", "null", "-o", "out", "--json")
+    assert ran.code == 2
+    (failed,) = json.loads(ran.out)["failed"]
+    assert "a 4000x3000 picture as a whole takes about" in failed["error"]
+    ran = adain_run(large, small, "--tile", "off", "--backend", "null", "-o", "out.png", "--size", 64)
+    assert "damaged" in ran.err
 
 
 def test_a_batch_is_as_large_as_memory_allows(manifest, free, null_stylizer):

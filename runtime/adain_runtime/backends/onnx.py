@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING
 
+from adain_runtime import telemetry
 from adain_runtime.backend import Array, Options, Probe, check_target
 from adain_runtime.bundle import Bundle, find_bundle
 from adain_runtime.cache import cache_folder
+from adain_runtime.cores import threads_each
 from adain_runtime.errors import BundleError, InputError, UnavailableError
 from adain_runtime.session import BaseSession
 
@@ -32,6 +36,7 @@ class OnnxBackend:
     def probe(self) -> Probe:
         """The version and the providers of the installed build."""
         try:
+            telemetry.opt_out()
             import onnxruntime
         except (ImportError, OSError) as error:
             return Probe(False, f"onnxruntime can't be imported ({error})", _INSTALL)
@@ -59,6 +64,7 @@ class OnnxSession(BaseSession):
         self._options = options
         self._provider = find_provider(options.provider or "cpu", allow_fallback=options.allow_fallback)
         self._graphs: dict[str, onnxruntime.InferenceSession] = {}
+        self._loading = Lock()
         super().__init__(bundle, self._provider)
 
     def _run(self, part: str, feeds: dict[str, Array]) -> dict[str, Array]:
@@ -80,11 +86,13 @@ class OnnxSession(BaseSession):
         return dict(zip(names, outputs, strict=True))
 
     def _graph(self, part: str) -> onnxruntime.InferenceSession:
-        if part not in self._graphs:
-            self._graphs[part] = self._load(part)
-        return self._graphs[part]
+        with self._loading:
+            if part not in self._graphs:
+                self._graphs[part] = self._load(part)
+            return self._graphs[part]
 
     def _load(self, part: str) -> onnxruntime.InferenceSession:
+        telemetry.opt_out()
         import onnxruntime
 
         settings = onnxruntime.SessionOptions()
@@ -112,6 +120,13 @@ class OnnxSession(BaseSession):
             raise BundleError(f"{path}: ONNX Runtime {onnxruntime.__version__} can't load it ({error})") from error
         self._device = running_provider(self._provider, graph.get_providers(), fallback)
         return graph
+
+    def shared(self, callers: int) -> OnnxSession | None:
+        """A session for several threads at once, on the CPU: a graph runs any number of times beside itself."""
+        each = threads_each(self._options.threads, callers)
+        if each is None or self._provider != _CPU:
+            return None
+        return OnnxSession(self.bundle, replace(self._options, threads=each))
 
     def release(self, part: str) -> None:
         """Free a part's graph with the arena of its maps; the next run loads it again."""
@@ -187,6 +202,7 @@ def running_provider(asked: str, running: list[str], allow_fallback: bool) -> st
 
 @cache
 def _available_providers() -> tuple[str, ...]:
+    telemetry.opt_out()
     import onnxruntime
 
     # Azure's provider calls a service for its own operations and leaves all of these to the CPU, under its name

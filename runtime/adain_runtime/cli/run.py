@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, NoReturn, Optional, cast
@@ -16,9 +18,9 @@ from adain_runtime.cli import console
 from adain_runtime.cli.bars import Bars
 from adain_runtime.errors import InputError
 from adain_runtime.image import Photo, load_mask
-from adain_runtime.jobs import Done, Failed, find_contents, plan, run_jobs
+from adain_runtime.jobs import AT_ONCE, AtOnce, Done, Failed, find_contents, plan, run_jobs
 from adain_runtime.stylizer import EMBEDDED_MODEL, MAX_PIXELS, STYLE_SIZE, PreserveColor, Stylizer
-from adain_runtime.tiling import parse_tiling
+from adain_runtime.tiling import Tiling, parse_tiling
 
 EXAMPLES = console.examples(
     ("adain-run photo.jpg wave.jpg", "writes photo-wave.jpg"),
@@ -160,9 +162,9 @@ def run(
         for image in masks:  # a mask that can't be read is found before the first photo, not at each
             load_mask(image, size=(1, 1), max_pixels=max_pixels)
 
-        def stylize(photos: list[Photo]) -> list[Photo]:
+        def stylize(on: Stylizer, photos: list[Photo]) -> list[Photo]:
             height, width = photos[0].rgb.shape[:2]
-            return stylizer.stylize(
+            return on.stylize(
                 photos,
                 prepared,
                 weights=shares,
@@ -175,27 +177,32 @@ def run(
             )
 
         ready = perf_counter() - clock
-        with bars:
+        with bars, ExitStack() as stack:
+            shared = stylizer.shared(AT_ONCE) if len(jobs) > 1 and batch == 1 else None
+            alone, at_once = _ways(stylizer, shared and stack.enter_context(shared), stylize, tiling)
             results = run_jobs(
                 jobs,
-                stylize,
+                alone,
                 batch_size=1 if masks else batch,  # a mask is fitted to each photo's size
                 size=size,
                 max_pixels=max_pixels,
                 quality=quality,
+                at_once=at_once,
+                admit=stylizer.check_whole if tiling == "off" and size is None else None,
             )
             done, failed = _follow(results, bars, len(jobs))
         for result in done:
             if result.flattened:
                 console.say(f"{result.job.output}: its format keeps no transparency, so it was put on white")
+        seconds = perf_counter() - clock - ready
         folder_name, device = stylizer.session.bundle.manifest.folder_name, stylizer.session.device
     if as_json:
-        console.print_json(_report(done, failed, folder_name, backend, device, ready))
+        console.print_json(_report(done, failed, folder_name, backend, device, ready, seconds))
     if failed and not many:
         raise failed[0].error
     if not as_json:
         mixed = f", {len(styles)} styles mixed" if len(styles) > 1 and not masks else ""
-        _summarise(done, failed, f"{folder_name} on {device}{mixed}", ready)
+        _summarise(done, failed, f"{folder_name} on {device}{mixed}", ready, seconds)
     return max((result.error.exit_code for result in failed), default=0)
 
 
@@ -209,6 +216,30 @@ def parse_weights(text: str | None) -> tuple[float, ...] | None:
         return None if text is None else tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise InputError(f"--weights {text}: wants numbers with commas between, such as 2,1") from error
+
+
+def _ways(
+    stylizer: Stylizer,
+    shared: Stylizer | None,
+    stylize: Callable[[Stylizer, list[Photo]], list[Photo]],
+    tile: Tiling,
+) -> tuple[Callable[[list[Photo]], list[Photo]], AtOnce | None]:
+    """How photos are stylised with all cores, and beside each other where ``shared`` is there for that.
+
+    The graphs of the one give their memory back before the other's take theirs.
+    """
+    if shared is None:
+        return partial(stylize, stylizer), None
+
+    def alone(photos: list[Photo]) -> list[Photo]:
+        shared.release()
+        return stylize(stylizer, photos)
+
+    def beside(photos: list[Photo]) -> list[Photo]:
+        stylizer.release()
+        return stylize(shared, photos)
+
+    return alone, AtOnce(beside, lambda photo: stylizer.whole_at_once(photo.height, photo.width, AT_ONCE, tile))
 
 
 def _label(styles: Sequence[str]) -> str:
@@ -236,7 +267,7 @@ def _follow(results: Iterator[Done | Failed], bars: Bars, total: int) -> tuple[l
     return done, failed
 
 
-def _summarise(done: Sequence[Done], failed: Sequence[Failed], where: str, ready: float) -> None:
+def _summarise(done: Sequence[Done], failed: Sequence[Failed], where: str, ready: float, seconds: float) -> None:
     for result in failed:
         name, why = str(result.job.content), " ".join(str(result.error).split())
         console.say(f"adain-run: {why if name in why else f'{name}: {why}'}")
@@ -244,21 +275,21 @@ def _summarise(done: Sequence[Done], failed: Sequence[Failed], where: str, ready
         size = f"{done[0].width}x{done[0].height}"
         print(f"wrote {done[0].job.output} ({size}, {where}, {done[0].seconds:.2f} s after {ready:.2f} s to get ready)")
     elif done:
-        seconds = sum(result.seconds for result in done)
         folder = done[0].job.output.parent
-        print(f"wrote {len(done)} pictures to {folder} ({where}, {seconds / len(done):.2f} s each)")
+        print(f"wrote {len(done)} pictures to {folder} ({where}, {seconds:.1f} s, {seconds / len(done):.2f} s each)")
     if failed:
         console.say(f"adain-run: {len(failed)} of {len(failed) + len(done)} pictures failed, as said above")
 
 
 def _report(
-    done: Sequence[Done], failed: Sequence[Failed], model: str, backend: str, device: str, ready: float
+    done: Sequence[Done], failed: Sequence[Failed], model: str, backend: str, device: str, ready: float, seconds: float
 ) -> dict[str, object]:
     return {
         "model": model,
         "backend": backend,
         "device": device,
         "ready_seconds": round(ready, 4),
+        "seconds": round(seconds, 4),
         "done": [
             {
                 "content": str(result.job.content),
