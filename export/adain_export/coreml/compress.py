@@ -88,7 +88,7 @@ def _palette(model: Any, bits: int, plan: Plan) -> Any:  # noqa: ANN401
         if op.op_type == "conv":
             outputs = op.weight.shape[0]
             rows = palette_rows(outputs, plan)
-            kind = {"granularity": "per_tensor"}
+            kind: dict[str, Any] = {"granularity": "per_tensor"}
             if rows < outputs:
                 kind = {"granularity": "per_grouped_channel", "group_size": rows}
             configs[op.name] = cto.OpPalettizerConfig(

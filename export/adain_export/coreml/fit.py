@@ -117,7 +117,7 @@ def _moments(network: Network, layers: Collection[str]) -> Iterator[tuple[str, M
         sums[name] = sums[name] + square if name in sums else square
 
     hooks = [
-        step.register_forward_pre_hook(partial(look, name))  # type: ignore[arg-type]
+        step.register_forward_pre_hook(partial(look, name))
         for name, step in network.named_modules()
         if name in layers and isinstance(step, PaddedConv)
     ]
