@@ -1,23 +1,20 @@
-"""The executor of Core ML packages against torch in float32: differences, and the time that executing takes.
+"""The executor of Core ML packages against torch in float32.
 
     python benchmarks/coreml_reference.py --images examples/images
-    python benchmarks/coreml_reference.py vgg19.safetensors --images examples/images
+    python benchmarks/coreml_reference.py vgg19.safetensors --images examples/images --pairs 1
 
-The stylizer at 256x256, arrays in and out, fp32 and fp16; sums over float16 kept in float32 and in float16. The time is
-that of numpy here: it says how long a check takes, and nothing of Core ML. Writes
-benchmarks/results/coreml_reference_NETWORK.json.
+The stylizer at 128x128, arrays in and out, fp32 and fp16; sums over float16 kept in float32 and in float16. Writes
+benchmarks/results/coreml_reference_NETWORK.json, and prints the table of docs/coreml-reference.md (`--table`: no more).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import tempfile
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 
@@ -27,7 +24,7 @@ from adain_export.target import Precision, get_target
 from adain_model.checkpoint import embedded_checkpoint, load_network
 from adain_runtime import open_bundle
 from adain_runtime.metrics import max_abs, psnr
-from coreml_sizes import RESULTS, take_pairs
+from coreml_sizes import NETWORKS, RESULTS, take_pairs
 
 MODES: tuple[tuple[Precision, str], ...] = (
     ("fp32", "float32-sums"),
@@ -39,11 +36,21 @@ MODES: tuple[tuple[Precision, str], ...] = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", nargs="?", type=Path, help="default: the embedded student")
-    parser.add_argument("--images", type=Path, required=True, help="folder with content/ and style/")
+    parser.add_argument("--images", type=Path, help="folder with content/ and style/")
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--size", default="256")
+    parser.add_argument("--size", default="128")
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true", help="print the table of what was measured, and end")
     arguments = parser.parse_args()
+    if not arguments.table:
+        if arguments.images is None:
+            parser.error("--images is required")
+        measure_modes(arguments)
+    print(table(arguments.out))
+
+
+def measure_modes(arguments: argparse.Namespace) -> None:
+    """Export, execute, compare and write."""
     network = load_network(arguments.checkpoint or embedded_checkpoint())
     size = parse_size(arguments.size)
     feeds = []
@@ -52,7 +59,7 @@ def main() -> None:
         alpha = np.ones((1, 1, 1, 1), np.float32)
         feeds.append({"image": content, "mean": stats["mean"], "std": stats["std"], "alpha": alpha})
     wanted = [in_torch("stylizer", network, feed)["image"] for feed in feeds]
-    plain = CoremlRequest(network.spec.name, sizes=(size,), io="tensor", allow_low_quality=True)
+    plain = CoremlRequest(network.spec.name, parts=("stylizer",), sizes=(size,), io="tensor", allow_low_quality=True)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for precision, sums in MODES:
@@ -60,21 +67,14 @@ def main() -> None:
             if not where.is_dir():
                 get_target("coreml").export(network, replace(plain, precision=precision), where)
             (made,) = where.iterdir()
-            seconds, decibels, differences = [], [], []
             with open_bundle(made, backend="coreml-reference", provider=sums) as session:
-                for feed, want in zip(feeds, wanted, strict=True):
-                    start = perf_counter()
-                    found = session.run("stylizer", feed)["image"]
-                    seconds.append(perf_counter() - start)
-                    decibels.append(psnr(want, found))
-                    differences.append(max_abs(want, found))
+                found = [session.run("stylizer", feed)["image"] for feed in feeds]
             rows.append(
                 {
                     "precision": precision,
                     "sums": sums,
-                    "max_abs": float(f"{max(differences):.3g}"),
-                    "psnr_worst": round(min(decibels), 1),
-                    "seconds_median": round(statistics.median(seconds), 2),
+                    "max_abs": float(f"{max(map(max_abs, wanted, found)):.2g}"),
+                    "psnr_worst": round(min(map(psnr, wanted, found)), 1),
                 }
             )
             print(json.dumps(rows[-1]), flush=True)
@@ -82,12 +82,26 @@ def main() -> None:
         "command": "python benchmarks/coreml_reference.py (see its head)",
         "network": network.spec.name,
         "size": arguments.size,
+        "pairs": arguments.pairs,
         "tools": {tool: version(tool) for tool in ("torch", "coremltools", "numpy")},
         "rows": rows,
     }
     arguments.out.mkdir(exist_ok=True)
     path = arguments.out / f"coreml_reference_{network.spec.name}.json"
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def table(folder: Path) -> str:
+    """The table of docs/coreml-reference.md, of what the results of a folder say."""
+    lines = ["| stylizer, 128x128 | max abs against float32 torch | PSNR |", "|---|---|---|"]
+    for network, called in NETWORKS.items():
+        path = folder / f"coreml_reference_{network}.json"
+        if path.is_file():
+            for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
+                sums = ", `float16-sums`" if row["sums"] == "float16-sums" else ""
+                cells = f"{row['max_abs']:.2g} | {row['psnr_worst']:.1f} dB"
+                lines.append(f"| {called}, {row['precision']}{sums} | {cells} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from adain_model.network import Network, initialize
@@ -21,6 +23,11 @@ SPECS = {
         correction=0,
     ),
 }
+
+# Weights of over 2,048 numbers, which are the ones that Core ML packages compress; 24 is no multiple of 16.
+WIDE = replace(
+    SPECS["pooled"], name="wide", encoder=((16,), (32,), (24,), (64,)), decoder=((24,), (32,), (16,), (16, 3))
+)
 
 
 def make_network(spec: NetworkSpec, seed: int = 0) -> Network:

@@ -37,8 +37,12 @@ class PaddedConv(nn.Conv2d):
 
     def forward(self, features: Tensor) -> Tensor:
         """[N, inputs, H, W] to [N, outputs, ceil(H / stride), ceil(W / stride)]."""
-        convolved = super().forward(functional.pad(features, (1, 1, 1, 1), mode=_PAD_MODES[self.border]))
+        convolved = super().forward(self.padded(features))
         return functional.relu(convolved) if self.relu else convolved
+
+    def padded(self, features: Tensor) -> Tensor:
+        """[N, inputs, H, W] with its border, [N, inputs, H + 2, W + 2]."""
+        return functional.pad(features, (1, 1, 1, 1), mode=_PAD_MODES[self.border])
 
     def extra_repr(self) -> str:
         """The convolution's own line, with border and ReLU."""

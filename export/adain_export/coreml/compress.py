@@ -2,36 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adain_export.coreml.codes import PALETTE_BITS, codes_for, palette_rows
 from adain_export.coreml.palette import palette
-from adain_export.coreml.request import SYSTEMS, CoremlRequest, Plan
-from adain_export.layer_range import codes_over
+from adain_export.coreml.request import CoremlRequest, Plan
+from adain_export.layer_range import Codes
+from adain_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from adain_export.calibration import Calibration
+    from adain_model.network import Network
 
-GROUP = 16
-"""Output channels that share a palette, from iOS18 on."""
+MOST_PLAIN = 2048
+"""Numbers that a weight may have and stay as it is: coremltools' own limit."""
 
-_PALETTES = {"pal8": 8, "pal6": 6, "pal4": 4}
 _KEEPS_CODES = ("pad", "max_pool", "upsample_nearest_neighbor")  # each result is one of the values that came in
 
 
+def ready_for_codes(network: Network, request: CoremlRequest, plan: Plan) -> Network:
+    """A network whose weights are what a request stores, chosen so that the network changes least (`coreml.fit`).
+
+    Args:
+        network: rewritten as it is to be exported.
+        request: what was asked for.
+        plan: what came of it.
+
+    Returns:
+        the network itself where weights are stored as they are.
+    """
+    if request.int8 is None and request.weights == "none":
+        return network
+    from adain_export.coreml.fit import fitted
+
+    large = {name for name, layer in _layers(network) if layer.numel() > MOST_PLAIN}
+    layers = large if request.int8 is None else set(request.int8.calibration.int8)
+    return fitted(network, lambda weights: codes_for(weights, request, plan), layers)
+
+
 def with_small_weights(model: Any, request: CoremlRequest, plan: Plan) -> Any:  # noqa: ANN401
-    """A converted model with its weights stored as a request wants them; under 2,048 numbers they stay as they are."""
+    """A converted model with its weights stored as a request wants them; small ones stay as they are."""
     if request.int8 is not None:
         calibration = request.int8.calibration
         return _int8_weights(model, [op.name for op in _convolutions(model, calibration)])
     if request.weights == "int8":
         return _int8_weights(model, None)
-    if request.weights in _PALETTES:
-        return _palette(model, _PALETTES[request.weights], plan)
+    if request.weights in PALETTE_BITS:
+        return _palette(model, PALETTE_BITS[request.weights], plan)
     return model
+
+
+def _layers(network: Network) -> Iterator[tuple[str, Any]]:
+    for name, values in network.named_parameters():
+        layer, _, kind = name.rpartition(".")
+        if kind == "weight" and values.ndim == 4:
+            yield layer, values
 
 
 def _int8_weights(model: Any, only: Collection[str] | None) -> Any:  # noqa: ANN401
@@ -39,7 +68,7 @@ def _int8_weights(model: Any, only: Collection[str] | None) -> Any:  # noqa: ANN
     import coremltools.optimize.coreml as cto
 
     config = cto.OpLinearQuantizerConfig(
-        mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=0 if only else 2048
+        mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=0 if only else MOST_PLAIN
     )
     if only is None:
         return cto.linear_quantize_weights(model, cto.OptimizationConfig(global_config=config))
@@ -47,16 +76,25 @@ def _int8_weights(model: Any, only: Collection[str] | None) -> Any:  # noqa: ANN
 
 
 def _palette(model: Any, bits: int, plan: Plan) -> Any:  # noqa: ANN401
-    """Weights as indices into 2^bits values; one palette a weight, or from iOS18 on one for every `GROUP` outputs.
+    """Weights as indices into 2^bits values; the weights are of so few values already, and the palettes are those.
 
-    coremltools' own clustering wants scikit-learn for groups of this size, and draws its start at random.
+    coremltools' own clustering wants scikit-learn for groups of this size, and draws its start at random. Where groups
+    don't divide a weight's outputs it would leave the weight float, so that has one palette.
     """
     import coremltools.optimize.coreml as cto
 
-    grouped = SYSTEMS.index(plan.system) >= SYSTEMS.index("iOS18")
-    kind = {"granularity": "per_grouped_channel", "group_size": GROUP} if grouped else {"granularity": "per_tensor"}
-    config = cto.OpPalettizerConfig(mode="custom", lut_function=lambda weights: palette(weights, bits), **kind)
-    return cto.palettize_weights(model, cto.OptimizationConfig(global_config=config))
+    configs = {}
+    for op in model._mil_program.functions["main"].operations:
+        if op.op_type == "conv":
+            outputs = op.weight.shape[0]
+            rows = palette_rows(outputs, plan)
+            kind: dict[str, Any] = {"granularity": "per_tensor"}
+            if rows < outputs:
+                kind = {"granularity": "per_grouped_channel", "group_size": rows}
+            configs[op.name] = cto.OpPalettizerConfig(
+                mode="custom", lut_function=lambda weights: palette(weights, bits), weight_threshold=MOST_PLAIN, **kind
+            )
+    return cto.palettize_weights(model, cto.OptimizationConfig(op_name_configs=configs))
 
 
 def _convolutions(model: Any, calibration: Calibration) -> list[Any]:  # noqa: ANN401
@@ -110,8 +148,7 @@ def _quantise_activations(function: Any, calibration: Calibration) -> None:  # n
     The second pair changes no number (padding, pooling and upsampling keep codes), and lets a device keep int8 between
     two convolutions.
     """
-    # a package's codes are symmetric, whatever the graph's: what they span is the same
-    scales = {name: codes_over(range_).step for name, range_ in calibration.ranges().items()}
+    codes = calibration.codes()
     with function:
         for op in list(function.operations):
             layer = layer_of(op, calibration.layers) if op.op_type == "conv" else None
@@ -123,15 +160,19 @@ def _quantise_activations(function: Any, calibration: Calibration) -> None:  # n
             for values in dict.fromkeys((made, op.x)):
                 alone = len(values.child_ops) == 1 and values.op is not None and values.op.op_type in ("relu", "conv")
                 if alone or values is op.x:
-                    _insert_pair(function, values, scales[layer])
+                    _insert_pair(function, values, layer, codes[layer])
 
 
-def _insert_pair(function: Any, values: Any, scale: float) -> None:  # noqa: ANN401
+def _insert_pair(function: Any, values: Any, layer: str, codes: Codes) -> None:  # noqa: ANN401
+    """Codes of what is never negative are uint8, 255 steps from 0 on; others are int8, and half as fine."""
     from coremltools.converters.mil import Builder as mb  # noqa: N813 as coremltools' own documentation has it
     from coremltools.converters.mil.mil import types
 
-    step = np.float16(scale) if values.dtype == types.fp16 else np.float32(scale)
+    step = np.float16(codes.step) if values.dtype == types.fp16 else np.float32(codes.step)
+    if not np.isfinite(step) or step < np.finfo(step.dtype).tiny:
+        raise InputError(f"{layer}: its step {codes.step:g} doesn't fit {step.dtype}; give --precision fp32")
     consumer = values.child_ops[0]
-    codes = mb.quantize(input=values, scale=step, output_dtype="int8", before_op=consumer)
-    again = mb.dequantize(input=codes, scale=step, before_op=consumer)
+    dtype = "uint8" if codes.shifted else "int8"
+    coded = mb.quantize(input=values, scale=step, output_dtype=dtype, before_op=consumer)
+    again = mb.dequantize(input=coded, scale=step, before_op=consumer)
     function.replace_uses_of_var_after_op(anchor_op=again.op, old_var=values, new_var=again, end_op=None)

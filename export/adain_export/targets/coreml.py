@@ -82,6 +82,7 @@ class CoremlTarget:
         """
         require(f"target {NAME}", self.probe())
         from adain_export import rewrites
+        from adain_export.coreml.compress import ready_for_codes
         from adain_export.coreml.package import write_packages
         from adain_export.coreml.readme import FILE, readme
         from adain_export.coreml.request import plan
@@ -92,8 +93,9 @@ class CoremlTarget:
         final = out / f"{wanted.name}-{NAME}-{wanted.label}"
         refuse_foreign_folder(final)
         int8 = wanted.int8
-        rewritten = copy.deepcopy(network) if int8 is None else int8.calibration.prepared(network)
+        rewritten = copy.deepcopy(network) if int8 is None else _without_corrections(int8.calibration).prepared(network)
         applied = rewrites.apply(rewritten, [name for name in wanted.rewrites if name == "fold-color"])
+        rewritten = ready_for_codes(rewritten, wanted, planned)
         manifest = Manifest(
             name=wanted.name,
             target=NAME,
@@ -135,6 +137,11 @@ def coreml_request(request: Request) -> CoremlRequest:
     if isinstance(request, CoremlRequest):
         return request
     return CoremlRequest(**{field.name: getattr(request, field.name) for field in fields(request)})
+
+
+def _without_corrections(calibration: Calibration) -> Calibration:
+    """A calibration without its biases: they make up for rounding to the nearest, which is not what is done here."""
+    return replace(calibration, improvements=replace(calibration.improvements, bias={}))
 
 
 def sizes_of(plan: Plan, stride: int) -> Sizes:
