@@ -11,7 +11,7 @@ from pathlib import Path
 
 from adain_export.tolerances import Limits, limits_of
 from adain_parity.artefacts import Model, bundle_for
-from adain_parity.matrix import BackendRow, Cell, Matrix
+from adain_parity.matrix import BackendRow, Cell, Matrix, parse_size
 from adain_parity.results import Case
 from adain_runtime.bundle import Bundle
 from adain_runtime.errors import InputError
@@ -31,8 +31,9 @@ class Planned:
         model: the network.
         row: the backend and how its sessions are opened.
         artefact: a bundle's folder or a checkpoint; None for a case that can't be run.
-        cell: pictures, size, alpha.
+        cell: pictures, size, alpha; no pictures where it is only built.
         limits: what it is held to.
+        sizes: HEIGHTxWIDTH that it is built for, where it is only built.
     """
 
     case: Case
@@ -41,6 +42,7 @@ class Planned:
     artefact: Path | None
     cell: Cell
     limits: Limits
+    sizes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -137,10 +139,11 @@ def _exported(matrix: Matrix, model: Model, row: BackendRow, precision: str, roo
 def _cases(
     matrix: Matrix, row: BackendRow, precision: str, model: Model, artefact: _Artefact, limits: Limits
 ) -> Iterator[Planned]:
+    sizes = row.sizes or matrix.sizes
     for provider in row.providers:
-        for cell in matrix.cells(row):
+        for cell in [_largest(sizes)] if row.only_builds else matrix.cells(row):
             words = [model.name, row.name, precision, provider, f"{cell.height}x{cell.width}"]
-            words += [cell.content, cell.style, f"a{cell.alpha:g}"]
+            words += ["build"] if row.only_builds else [cell.content, cell.style, f"a{cell.alpha:g}"]
             case = Case(
                 id="-".join(
                     re.sub(r"[^A-Za-z0-9._]", "_", Path(word).stem if "/" in word else word) for word in words if word
@@ -158,7 +161,13 @@ def _cases(
                 reason=artefact.reason or "not run yet",
                 bundle=artefact.path.name if artefact.path else "",
             )
-            yield Planned(case, model, row, artefact.path, cell, limits)
+            yield Planned(case, model, row, artefact.path, cell, limits, sizes if row.only_builds else ())
+
+
+def _largest(sizes: Sequence[str]) -> Cell:
+    """What engines are built up to, as a cell without pictures."""
+    heights, widths = zip(*map(parse_size, sizes), strict=True)
+    return Cell(max(heights), max(widths), "", "", 1.0)
 
 
 def _distinct(made: list[Planned]) -> list[Planned]:
