@@ -83,8 +83,10 @@ def build_parts(bundle: Bundle, options: Options) -> BuiltParts:
 
     Raises:
         UnavailableError: TensorRT for RTX doesn't come up here.
+        InputError: the network doesn't take these sizes.
     """
     try:
+        options.profile.check(bundle.manifest.sizes.multiple, bundle.manifest.sizes.minimum)
         library = load_library("rtx")
     except BuildError as error:
         raise as_our_error(error) from error

@@ -135,8 +135,11 @@ class Matrix:
         for size in (*self.sizes, *self.quick.sizes):
             parse_size(size)
         names = [row.name for row in self.backends]
-        if twice := next((name for name in names if names.count(name) > 1), None):
-            raise InputError(f"backends: {twice} stands there twice; put its precisions and providers into one table")
+        pairs = [f"{row.name} {precision}" for row in self.backends for precision in row.precisions]
+        if twice := next((pair for pair in pairs if pairs.count(pair) > 1), None):
+            raise InputError(
+                f"backends: {twice} stands there twice; put its providers, sizes and styles into one table"
+            )
         if unknown := [name for name in self.quick.backends if name not in names]:
             raise InputError(f"quick.backends: no backend {', '.join(unknown)} in this matrix, only {', '.join(names)}")
 
@@ -152,6 +155,13 @@ class Matrix:
         chosen = axes.pop("backends")
         rows = tuple(row for row in self.backends if not chosen or row.name in chosen)
         return replace(self, backends=rows, **{name: value for name, value in axes.items() if value})
+
+    def rows_for(self, target: str, precision: str) -> Iterator[BackendRow]:
+        """What runs a bundle: of each backend the row of its precision, else the backend's first."""
+        rows = [row for row in self.backends if (row.target or row.name) == target]
+        for name in dict.fromkeys(row.name for row in rows):
+            mine = [row for row in rows if row.name == name]
+            yield next((row for row in mine if precision in row.precisions), mine[0])
 
     def cells(self, row: BackendRow) -> Iterator[Cell]:
         """What a backend runs of each bundle: the sizes, pictures and alphas, in the order of the file."""

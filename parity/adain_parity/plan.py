@@ -114,9 +114,9 @@ def planned_bundles(
                 f"{bundle.path}: made of other weights than {known}, so there is nothing to compare it with; give "
                 "its network with --checkpoint FILE.safetensors"
             )
-        rows = [row for row in matrix.backends if (row.target or row.name) == manifest.target]
+        rows = list(matrix.rows_for(manifest.target, manifest.precision))
         if not rows:
-            has = ", ".join(row.target or row.name for row in matrix.backends)
+            has = ", ".join(dict.fromkeys(row.target or row.name for row in matrix.backends))
             raise InputError(f"{bundle.path}: is for {manifest.target}, and this matrix has backends for {has}")
         for row in rows:
             problem = probed(row.name)
