@@ -77,7 +77,7 @@ def _group_cells(group: Group) -> tuple[str, ...]:
         group.kind,
         group.model,
         f"{group.passed} of {len(group.cases)}",
-        "not run" if group.only_built else share_text(group.used),
+        "not run" if group.built else share_text(group.used),
         psnr_text(group.psnr, group.max_abs),
         small_text(group.max_abs),
     )

@@ -58,8 +58,13 @@ class Group:
 
     @property
     def only_built(self) -> bool:
-        """Whether these are built, and not run."""
+        """Whether these are to be built, and not run."""
         return all(case.only_built for case in self.cases)
+
+    @property
+    def built(self) -> bool:
+        """Whether all of them were built, and none was run."""
+        return all(case.verdict == "built" for case in self.cases)
 
     @property
     def used(self) -> Used | None:
@@ -167,10 +172,10 @@ def case_title(case: Case) -> str:
 def case_pictures(case: Case) -> str:
     """What it painted: ``192x256, chelsea after wave, alpha 0.5``; height comes first, as in a matrix file.
 
-    Of a case that is only built: ``up to 256x256, built only``.
+    Of a case that is only built: ``engines for up to 256x256``.
     """
     if case.only_built:
-        return f"up to {case.height}x{case.width}, built only"
+        return f"engines for up to {case.height}x{case.width}"
     return f"{case.height}x{case.width}, {case.content} after {case.style}, alpha {case.alpha:g}"
 
 

@@ -55,7 +55,7 @@ def renderables(run: Run) -> list[RenderableType]:
     if len(bad) > _SHOWN:
         parts.append(Text(f"and {len(bad) - _SHOWN} more: see parity.html\n"))
     if built := [case for case in run.cases if case.verdict == "built"]:
-        parts.append(Text.assemble(("built, not run ", "cyan"), builds_text(built)))
+        parts.append(Text.assemble(("built, not run", "cyan"), f": {builds_text(built)}"))
     required = {case.id for case in run.missing}
     for reason, cases in skips([case for case in run.cases if case.id not in required]):
         backends = ", ".join(dict.fromkeys(case.backend for case in cases))
@@ -76,7 +76,7 @@ def _cells(group: Group) -> tuple[str, ...]:
         group.kind,
         group.model,
         f"{group.passed}/{len(group.cases)}",
-        "not run" if group.only_built else share_text(group.used),
+        "not run" if group.built else share_text(group.used),
         psnr_text(group.psnr, group.max_abs),
         small_text(group.max_abs),
     )
