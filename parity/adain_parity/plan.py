@@ -33,6 +33,7 @@ class Planned:
         artefact: a bundle's folder or a checkpoint; None for a case that can't be run.
         cell: pictures, size, alpha; no pictures where it is only built.
         limits: what it is held to.
+        float_limits: what it would be held to without int8.
         sizes: HEIGHTxWIDTH that it is built for, where it is only built.
     """
 
@@ -42,6 +43,7 @@ class Planned:
     artefact: Path | None
     cell: Cell
     limits: Limits
+    float_limits: Limits
     sizes: tuple[str, ...] = ()
 
 
@@ -140,6 +142,7 @@ def _cases(
     matrix: Matrix, row: BackendRow, precision: str, model: Model, artefact: _Artefact, limits: Limits
 ) -> Iterator[Planned]:
     sizes = row.sizes or matrix.sizes
+    without = limits_of(row.name, "fp16" if "fp16" in precision else "fp32", target=row.target)
     for provider in row.providers:
         for cell in [_largest(sizes)] if row.only_builds else matrix.cells(row):
             words = [model.name, row.name, precision, provider, f"{cell.height}x{cell.width}"]
@@ -161,7 +164,7 @@ def _cases(
                 reason=artefact.reason or "not run yet",
                 bundle=artefact.path.name if artefact.path else "",
             )
-            yield Planned(case, model, row, artefact.path, cell, limits, sizes if row.only_builds else ())
+            yield Planned(case, model, row, artefact.path, cell, limits, without, sizes if row.only_builds else ())
 
 
 def _largest(sizes: Sequence[str]) -> Cell:

@@ -168,7 +168,15 @@ class _Case:
 
     def _trace(self, part: PartName) -> Traced:
         wanted = str(self.truths.layers_file(self.plan.cell, part))
-        job = replace(self._job("trace"), part=part, wanted=wanted, tolerance=self.plan.limits.layer)
+        limits = self.plan.limits
+        job = replace(
+            self._job("trace"),
+            part=part,
+            wanted=wanted,
+            tolerance=limits.layer,
+            float_tolerance=min(limits.layer, self.plan.float_limits.layer),
+            statistics=limits.encoder.statistics or limits.layer,
+        )
         ended = start(job, self.work, self.settings.limits)
         return read_traced(Path(job.result)) if ended else Traced(unavailable=f"tracing it, {ended.reason}")
 

@@ -47,6 +47,8 @@ class Job:
         part: to trace.
         wanted: the NPZ file of the reference's layers, in their order.
         tolerance: of a layer.
+        float_tolerance: of a layer that nothing in int8 came before.
+        statistics: tolerance of mean and standard deviation on the part's own features.
         sizes: HEIGHTxWIDTH that engines are built for.
     """
 
@@ -62,6 +64,8 @@ class Job:
     part: str = ""
     wanted: str = ""
     tolerance: float = 0.0
+    float_tolerance: float = 0.0
+    statistics: float = 0.0
     sizes: tuple[str, ...] = ()
 
     def save(self, path: Path) -> None:
