@@ -62,7 +62,7 @@ def traced(job: Job) -> Traced:
     """The curve of a job's part; of an encoder on the style picture where it is good on the content.
 
     What is wrong in a layer need not show on a picture that leaves its channels dark. Layers before the first int8 one
-    are held to what a float graph is, and an encoder's statistics are taken on its own features: so a fault in them
+    are held tighter than the rest, and an encoder's statistics are taken on its own features: so a fault in them
     shows beneath the error of int8.
     """
     from adain_parity.truths import STYLE
@@ -104,7 +104,7 @@ def _looked_into(
 
 
 def held_as_float(points: Sequence[LayerError], int8: Sequence[str], tolerance: float) -> tuple[LayerError, ...]:
-    """The points, those before the first int8 layer with the tolerance of a float graph; all where none is int8."""
+    """The points, those before the first int8 layer with a tolerance of their own; all where none is int8."""
     first = next((i for i, point in enumerate(points) if point.layer in int8), 0)
     return (*(replace(point, tolerance=tolerance) for point in points[:first]), *points[first:])
 
