@@ -22,7 +22,7 @@ import adain_export
 import adain_model
 from adain_export import records
 from adain_export.calibration import Calibration
-from adain_export.target import Int8, Precision, Request, Target, get_target, target_names
+from adain_export.target import GraphRequest, Int8, Precision, Request, Target, get_target, target_names
 from adain_parity.machine import tools
 from adain_parity.matrix import Limits, parse_size
 from adain_parity.pictures import find_picture
@@ -228,7 +228,10 @@ def _request(target: Target, network: Network, order: Order) -> Request:
         calibration = _calibration(network, Path(order.calibration))
         precision: Precision = "fp16" if order.precision.endswith("fp16") else "fp32"
         return Request(network.spec.name, precision, int8=Int8(calibration))
-    raise InputError(f"target {order.target} has no precision {order.precision}; it has fp32, fp16, int8, int8-fp16")
+    if order.precision == "fp32-w16":
+        return GraphRequest(network.spec.name, weights="fp16")
+    has = "fp32, fp16, int8, int8-fp16, fp32-w16"
+    raise InputError(f"target {order.target} has no precision {order.precision}; it has {has}")
 
 
 def _calibration(network: Network, path: Path) -> Calibration:

@@ -86,7 +86,9 @@ def _numbers(case: Case) -> str:
         if part.found.max_abs is not None:
             psnr = psnr_text(part.found.psnr, part.found.max_abs)
             lines.append(f"{part.part} psnr {psnr} max_abs {small_text(part.found.max_abs)}")
-    return "\n".join(lines) if case.parts else ""
+    if case.verdict == "built":
+        lines.append(f"built by {case.device}: {case.reason}")
+    return "\n".join(lines) if len(lines) > 1 else ""
 
 
 def _properties(suite: ET.Element, run: Run) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -17,11 +17,12 @@ import numpy as np
 from adain_export import records
 from adain_parity.results import LayerError
 from adain_runtime.backend import Array, Session
-from adain_runtime.errors import UnavailableError
+from adain_runtime.errors import QualityError, UnavailableError
 from adain_runtime.metrics import relative_l2
 
 if TYPE_CHECKING:
     from adain_parity.worker import Job
+    from adain_runtime.spec import NetworkSpec
 
 
 @runtime_checkable
@@ -60,7 +61,9 @@ class Traced:
 def traced(job: Job) -> Traced:
     """The curve of a job's part; of an encoder on the style picture where it is good on the content.
 
-    What is wrong in a layer need not show on a picture that leaves its channels dark.
+    What is wrong in a layer need not show on a picture that leaves its channels dark. Layers before the first int8 one
+    are held tighter than the rest, and an encoder's statistics are taken on its own features: so a fault in them
+    shows beneath the error of int8.
     """
     from adain_parity.truths import STYLE
     from adain_parity.worker import open_session
@@ -74,13 +77,52 @@ def traced(job: Job) -> Traced:
     on_content = [(name, values) for name, values in wanted.items() if not name.startswith(STYLE)]
     try:
         with open_session(job, job.provider) as session:
-            made = curve(on_content, list(layers_of(session, job.part, feeds)), job.tolerance)
+            made = _looked_into(session, job, feeds, on_content)
             if style is not None and on_style and all(made):
-                other = curve(on_style, list(layers_of(session, job.part, style)), job.tolerance)
+                other = _looked_into(session, job, style, on_style)
                 made = made if all(other) else other
     except UnavailableError as error:
         return Traced(unavailable=str(error))
     return Traced(curve=made)
+
+
+def _looked_into(
+    session: Session, job: Job, feeds: Mapping[str, Array], wanted: Sequence[tuple[str, Array]]
+) -> tuple[LayerError, ...]:
+    points = curve(wanted, list(layers_of(session, job.part, feeds)), job.tolerance)
+    points = held_as_float(points, session.bundle.manifest.int8, job.float_tolerance)
+    if job.part != "encoder":
+        return points
+    try:
+        errors = statistics_alone(session.run("encoder", feeds), session.bundle.manifest.spec)
+    except QualityError:  # not finite, which the points say too
+        return points
+    return tuple(
+        replace(point, error=errors[point.layer], tolerance=job.statistics) if point.layer in errors else point
+        for point in points
+    )
+
+
+def held_as_float(points: Sequence[LayerError], int8: Sequence[str], tolerance: float) -> tuple[LayerError, ...]:
+    """The points, those before the first int8 layer with a tolerance of their own; all where none is int8."""
+    first = next((i for i, point in enumerate(points) if point.layer in int8), 0)
+    return (*(replace(point, tolerance=tolerance) for point in points[:first]), *points[first:])
+
+
+def statistics_alone(outputs: Mapping[str, Array], spec: NetworkSpec) -> dict[str, float]:
+    """Errors of an encoder's mean and standard deviation against the network's formula on its own features.
+
+    Args:
+        outputs: of the encoder part.
+        spec: the network's.
+
+    Returns:
+        layer to relative L2 error.
+    """
+    features = outputs["features"].astype(np.float64)
+    mean = features.mean((2, 3), keepdims=True)
+    std = np.sqrt(features.var((2, 3), ddof=spec.correction, keepdims=True) + spec.eps)
+    return {"adain.mean": relative_l2(mean, outputs["mean"]), "adain.std": relative_l2(std, outputs["std"])}
 
 
 def layers_of(session: Session, part: str, feeds: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from adain_parity.overview import (
     Group,
+    builds_text,
     case_pictures,
     case_title,
     duration_text,
@@ -44,6 +45,8 @@ def markdown_summary(run: Run) -> str:
         lines += markdown_table(("verdict", "what", "pictures", "of its tolerance", "why"), rows)
         if len(bad) > _SHOWN:
             lines += ["", f"and {len(bad) - _SHOWN} more, in parity.html"]
+    if built := [case for case in run.cases if case.verdict == "built"]:
+        lines += ["", f"Built, not run: {_text(builds_text(built))}"]
     if skipped := skips(run.cases):
         lines += ["", f"<details><summary>{sum(len(cases) for _, cases in skipped)} skipped</summary>", ""]
         why = ((", ".join(dict.fromkeys(c.backend for c in of)), str(len(of)), reason) for reason, of in skipped)
@@ -74,7 +77,7 @@ def _group_cells(group: Group) -> tuple[str, ...]:
         group.kind,
         group.model,
         f"{group.passed} of {len(group.cases)}",
-        share_text(group.used),
+        "not run" if group.built else share_text(group.used),
         psnr_text(group.psnr, group.max_abs),
         small_text(group.max_abs),
     )

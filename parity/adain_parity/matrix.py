@@ -14,6 +14,9 @@ from adain_runtime.errors import InputError
 
 DEFAULT = Path(__file__).with_name("parity.toml")
 SCHEMA_VERSION = 1
+BUILDERS = ("trt-rtx",)
+"""What stands among backends and only builds: TensorRT for RTX makes engines without a GPU, and runs them with one."""
+
 _SIZE = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 
 
@@ -39,12 +42,15 @@ class BackendRow:
     """A backend and what it runs.
 
     Attributes:
-        name: the backend's.
+        name: the backend's, or one of `BUILDERS`.
         precisions: of the bundles.
         target: what exports for it; empty where it has the backend's name.
-        providers: providers, devices or compute units by the backend's own names; empty is its own choice.
+        providers: providers, devices or compute units by the backend's own names (a builder's are compute capabilities
+            such as ``8.6``); empty is its own choice.
         threads: CPU threads; None leaves the choice to the backend.
         sizes: HEIGHTxWIDTH in the place of the matrix's, for a backend that takes only some.
+        styles: pictures in the place of the matrix's.
+        alphas: content-style trade-offs in the place of the matrix's.
     """
 
     name: str
@@ -53,12 +59,25 @@ class BackendRow:
     providers: tuple[str, ...] = ("",)
     threads: int | None = None
     sizes: tuple[str, ...] = ()
+    styles: tuple[str, ...] = ()
+    alphas: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for axis in ("precisions", "providers"):
             _several(f"backend {self.name}: {axis}", getattr(self, axis))
+        for axis in ("sizes", "styles", "alphas"):
+            _distinct(f"backend {self.name}: {axis}", getattr(self, axis))
         for size in self.sizes:
             parse_size(size)
+        if self.only_builds and (self.threads is not None or self.styles or self.alphas):
+            raise InputError(
+                f"backend {self.name}: engines are built and not run, so threads, styles and alphas say nothing"
+            )
+
+    @property
+    def only_builds(self) -> bool:
+        """Whether its cases are built, and not run."""
+        return self.name in BUILDERS
 
 
 @dataclass(frozen=True)
@@ -116,8 +135,11 @@ class Matrix:
         for size in (*self.sizes, *self.quick.sizes):
             parse_size(size)
         names = [row.name for row in self.backends]
-        if twice := next((name for name in names if names.count(name) > 1), None):
-            raise InputError(f"backends: {twice} stands there twice; put its precisions and providers into one table")
+        pairs = [f"{row.name} {precision}" for row in self.backends for precision in row.precisions]
+        if twice := next((pair for pair in pairs if pairs.count(pair) > 1), None):
+            raise InputError(
+                f"backends: {twice} stands there twice; put its providers, sizes and styles into one table"
+            )
         if unknown := [name for name in self.quick.backends if name not in names]:
             raise InputError(f"quick.backends: no backend {', '.join(unknown)} in this matrix, only {', '.join(names)}")
 
@@ -134,9 +156,17 @@ class Matrix:
         rows = tuple(row for row in self.backends if not chosen or row.name in chosen)
         return replace(self, backends=rows, **{name: value for name, value in axes.items() if value})
 
+    def rows_for(self, target: str, precision: str) -> Iterator[BackendRow]:
+        """What runs a bundle: of each backend the row of its precision, else the backend's first."""
+        rows = [row for row in self.backends if (row.target or row.name) == target]
+        for name in dict.fromkeys(row.name for row in rows):
+            mine = [row for row in rows if row.name == name]
+            yield next((row for row in mine if precision in row.precisions), mine[0])
+
     def cells(self, row: BackendRow) -> Iterator[Cell]:
         """What a backend runs of each bundle: the sizes, pictures and alphas, in the order of the file."""
-        for size, content, style, alpha in product(row.sizes or self.sizes, self.contents, self.styles, self.alphas):
+        sizes, styles, alphas = row.sizes or self.sizes, row.styles or self.styles, row.alphas or self.alphas
+        for size, content, style, alpha in product(sizes, self.contents, styles, alphas):
             yield Cell(*parse_size(size), content, style, alpha)
 
 
@@ -183,6 +213,10 @@ def parse_size(text: str) -> tuple[int, int]:
 def _several(axis: str, values: tuple[object, ...]) -> None:
     if not values:
         raise InputError(f"{axis}: expected one or more, found none")
+    _distinct(axis, values)
+
+
+def _distinct(axis: str, values: tuple[object, ...]) -> None:
     if len(set(values)) != len(values):
         twice = next(value for value in values if values.count(value) > 1)
         raise InputError(f"{axis}: {twice!r} stands there twice")

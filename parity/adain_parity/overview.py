@@ -14,7 +14,7 @@ from adain_parity.tolerance_used import Used, case_used
 from adain_runtime.backends.onnx import short_name
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-_SEVERITY: Mapping[Verdict, int] = {"crashed": 0, "timed out": 1, "failed": 2, "passed": 4, "skipped": 5}
+_SEVERITY: Mapping[Verdict, int] = {"crashed": 0, "timed out": 1, "failed": 2, "passed": 4, "built": 5, "skipped": 6}
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
 # What XML 1.0 takes, less the control characters of the second half:
 _UNPRINTABLE = re.compile("[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -53,8 +53,18 @@ class Group:
 
     @property
     def passed(self) -> int:
-        """How many passed."""
+        """How many passed, or were built where that is all they are for."""
         return sum(map(bool, self.cases))
+
+    @property
+    def only_built(self) -> bool:
+        """Whether these are to be built, and not run."""
+        return all(case.only_built for case in self.cases)
+
+    @property
+    def built(self) -> bool:
+        """Whether all of them were built, and none was run."""
+        return all(case.verdict == "built" for case in self.cases)
 
     @property
     def used(self) -> Used | None:
@@ -93,7 +103,7 @@ def matrix_rows(cases: Sequence[Case]) -> tuple[Group, ...]:
 
 
 def worst_first(run: Run) -> tuple[Case, ...]:
-    """The cases as one wants to see them: crashed, timed out, failed, required and skipped, passed, skipped.
+    """The cases as one wants to see them: crashed, timed out, failed, required and skipped, passed, built, skipped.
 
     Among alike cases, those that use more of their tolerance come first.
     """
@@ -114,12 +124,12 @@ def counts(cases: Iterable[Case]) -> dict[Verdict, int]:
 
 def headline(run: Run) -> str:
     """The verdict on a run as one sentence."""
-    ran = [case for case in run.cases if case.verdict != "skipped"]
-    skipped = len(run.cases) - len(ran)
+    found = counts(run.cases)
+    ran = len(run.cases) - found["skipped"] - found["built"]
+    aside = [f"{found['built']} built, not run"] if found["built"] else []
+    aside += [f"{found['skipped']} skipped"] if found["skipped"] else []
     if run.bad:
-        return (
-            f"{len(run.bad)} of {count_cases(len(ran))} {_agree(len(run.bad), 'does', 'do')} not hold against PyTorch"
-        )
+        return f"{len(run.bad)} of {count_cases(ran)} {_agree(len(run.bad), 'does', 'do')} not hold against PyTorch"
     if run.absent:
         verb = _agree(len(run.absent), "was", "were")
         return f"Required and not here: {', '.join(run.absent)} {verb} not compared with PyTorch"
@@ -128,9 +138,10 @@ def headline(run: Run) -> str:
             f"{count_cases(len(run.missing))} of a required backend {_agree(len(run.missing), 'was', 'were')} skipped"
         )
     if not ran:
-        return "Nothing was compared: every case was skipped" if skipped else "Nothing was compared: no cases"
-    first = f"All {count_cases(len(ran))} hold" if len(ran) > 1 else "The one case holds"
-    return f"{first} against PyTorch" + (f"; {skipped} skipped" if skipped else "")
+        every = ["every case was skipped"] if found["skipped"] == len(run.cases) > 0 else aside
+        return f"Nothing was compared: {', '.join(every) or 'no cases'}"
+    first = f"All {count_cases(ran)} hold" if ran > 1 else "The one case holds"
+    return "; ".join((f"{first} against PyTorch", *aside))
 
 
 def skips(cases: Sequence[Case]) -> tuple[tuple[str, tuple[Case, ...]], ...]:
@@ -140,6 +151,12 @@ def skips(cases: Sequence[Case]) -> tuple[tuple[str, tuple[Case, ...]], ...]:
         if case.verdict == "skipped":
             found.setdefault(case.reason, []).append(case)
     return tuple((reason, tuple(of)) for reason, of in sorted(found.items(), key=lambda item: -len(item[1])))
+
+
+def builds_text(cases: Sequence[Case]) -> str:
+    """What was built, and by what: ``3 of trt-rtx, by TensorRT for RTX 1.7.1``."""
+    of = ", ".join(dict.fromkeys(case.backend for case in cases))
+    return f"{len(cases)} of {of}, by {', '.join(dict.fromkeys(case.device for case in cases))}"
 
 
 def runner_name(backend: str, provider: str) -> str:
@@ -153,7 +170,12 @@ def case_title(case: Case) -> str:
 
 
 def case_pictures(case: Case) -> str:
-    """What it painted: ``192x256, chelsea after wave, alpha 0.5``; height comes first, as in a matrix file."""
+    """What it painted: ``192x256, chelsea after wave, alpha 0.5``; height comes first, as in a matrix file.
+
+    Of a case that is only built: ``engines for up to 256x256``.
+    """
+    if case.only_built:
+        return f"engines for up to {case.height}x{case.width}"
     return f"{case.height}x{case.width}, {case.content} after {case.style}, alpha {case.alpha:g}"
 
 

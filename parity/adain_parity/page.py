@@ -36,7 +36,9 @@ SIGNS: Mapping[Verdict, str] = {
     "skipped": "\u2013",
     "crashed": "!",
     "timed out": "\u2026",
+    "built": "\u25ab",
 }
+_WORDS: Mapping[Verdict, str] = {"passed": "passed, with 45% of its tolerance used", "built": "built, not run"}
 
 
 def parity_page(run: Run, folder: Path) -> str:
@@ -88,7 +90,7 @@ def _tally(run: Run) -> str:
     return "\n".join(
         f'<button type="button" class="{verdict_class(verdict)}{"" if found[verdict] else " none"}" value="{verdict}" '
         f'aria-pressed="false"><span class="sign" aria-hidden="true">{_sign(verdict)}</span>'
-        f"<b>{found[verdict]}</b> {verdict}</button>"
+        f"<b>{found[verdict]}</b> {'built, not run' if verdict == 'built' else verdict}</button>"
         for verdict in VERDICTS
         if found[verdict] or verdict in ("passed", "failed")
     )
@@ -105,7 +107,7 @@ def _matrix(cases: Sequence[Case]) -> str:
 
 def _model(model: str, cases: Sequence[Case]) -> str:
     """A model's table: what ran it down, what it painted across, with a level of heads for all that varies."""
-    columns = list(dict.fromkeys(_painted(case) for case in cases))
+    columns = list(dict.fromkeys(_painted(case) for case in cases if not case.only_built)) or [("",) * 4]
     levels = [i for i in range(4) if len({column[i] for column in columns}) > 1] or [0]
     lines = ['<div class="matrix">', f"<table><caption>{escape(model)}</caption><thead>"]
     for last in range(1, len(levels) + 1):
@@ -115,11 +117,21 @@ def _model(model: str, cases: Sequence[Case]) -> str:
     for row in matrix_rows(cases):
         asked = f" <small>{escape(short_name(row.provider))}</small>" if row.provider else ""
         lines.append(f'<tr><th scope="row">{escape(row.backend)}{asked} {escape(row.kind)}</th>')
+        if row.only_built:
+            here = f'<span class="built">{"".join(map(_cell, row.cases))} {escape(_builds(row.cases))}</span>'
+            lines.append(f'<td colspan="{len(columns)}">{here}</td></tr>')
+            continue
         for column in columns:
             here = "".join(_cell(case) for case in row.cases if _painted(case) == column)
             lines.append(f"<td>{here}</td>")
         lines.append("</tr>")
     return "\n".join([*lines, "</tbody></table></div>"])
+
+
+def _builds(cases: Sequence[Case]) -> str:
+    """What stands beside the squares of cases that are not run: narrow, as a matrix may have one column."""
+    verdicts = list(dict.fromkeys(case.verdict for case in cases))
+    return "not run" if verdicts == ["built"] else ", ".join(verdicts)
 
 
 def _painted(case: Case) -> tuple[str, str, str, str]:
@@ -148,10 +160,9 @@ def _cell(case: Case) -> str:
 
 def _legend() -> str:
     shown = [(verdict, "" if verdict != "passed" else ' style="--used:45%"') for verdict in VERDICTS]
-    words = {"passed": "passed, with 45% of its tolerance used"}
     return "\n".join(
         f'<li><span class="cell {verdict_class(verdict)}"{style} aria-hidden="true">{SIGNS[verdict]}</span>'
-        f"{words.get(verdict, verdict)}</li>"
+        f"{_WORDS.get(verdict, verdict)}</li>"
         for verdict, style in shown
     )
 

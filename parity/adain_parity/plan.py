@@ -11,7 +11,7 @@ from pathlib import Path
 
 from adain_export.tolerances import Limits, limits_of
 from adain_parity.artefacts import Model, bundle_for
-from adain_parity.matrix import BackendRow, Cell, Matrix
+from adain_parity.matrix import BackendRow, Cell, Matrix, parse_size
 from adain_parity.results import Case
 from adain_runtime.bundle import Bundle
 from adain_runtime.errors import InputError
@@ -31,8 +31,10 @@ class Planned:
         model: the network.
         row: the backend and how its sessions are opened.
         artefact: a bundle's folder or a checkpoint; None for a case that can't be run.
-        cell: pictures, size, alpha.
+        cell: pictures, size, alpha; no pictures where it is only built.
         limits: what it is held to.
+        float_limits: what it would be held to without int8.
+        sizes: HEIGHTxWIDTH that it is built for, where it is only built.
     """
 
     case: Case
@@ -41,6 +43,8 @@ class Planned:
     artefact: Path | None
     cell: Cell
     limits: Limits
+    float_limits: Limits
+    sizes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,9 +116,9 @@ def planned_bundles(
                 f"{bundle.path}: made of other weights than {known}, so there is nothing to compare it with; give "
                 "its network with --checkpoint FILE.safetensors"
             )
-        rows = [row for row in matrix.backends if (row.target or row.name) == manifest.target]
+        rows = list(matrix.rows_for(manifest.target, manifest.precision))
         if not rows:
-            has = ", ".join(row.target or row.name for row in matrix.backends)
+            has = ", ".join(dict.fromkeys(row.target or row.name for row in matrix.backends))
             raise InputError(f"{bundle.path}: is for {manifest.target}, and this matrix has backends for {has}")
         for row in rows:
             problem = probed(row.name)
@@ -137,10 +141,12 @@ def _exported(matrix: Matrix, model: Model, row: BackendRow, precision: str, roo
 def _cases(
     matrix: Matrix, row: BackendRow, precision: str, model: Model, artefact: _Artefact, limits: Limits
 ) -> Iterator[Planned]:
+    sizes = row.sizes or matrix.sizes
+    without = limits_of(row.name, "fp16" if "fp16" in precision else "fp32", target=row.target)
     for provider in row.providers:
-        for cell in matrix.cells(row):
+        for cell in [_largest(sizes)] if row.only_builds else matrix.cells(row):
             words = [model.name, row.name, precision, provider, f"{cell.height}x{cell.width}"]
-            words += [cell.content, cell.style, f"a{cell.alpha:g}"]
+            words += ["build"] if row.only_builds else [cell.content, cell.style, f"a{cell.alpha:g}"]
             case = Case(
                 id="-".join(
                     re.sub(r"[^A-Za-z0-9._]", "_", Path(word).stem if "/" in word else word) for word in words if word
@@ -158,7 +164,13 @@ def _cases(
                 reason=artefact.reason or "not run yet",
                 bundle=artefact.path.name if artefact.path else "",
             )
-            yield Planned(case, model, row, artefact.path, cell, limits)
+            yield Planned(case, model, row, artefact.path, cell, limits, without, sizes if row.only_builds else ())
+
+
+def _largest(sizes: Sequence[str]) -> Cell:
+    """What engines are built up to, as a cell without pictures."""
+    heights, widths = zip(*map(parse_size, sizes), strict=True)
+    return Cell(max(heights), max(widths), "", "", 1.0)
 
 
 def _distinct(made: list[Planned]) -> list[Planned]:

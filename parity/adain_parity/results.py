@@ -24,7 +24,7 @@ SCHEMA = Path(__file__).with_name("parity.schema.json")
 FILE = "parity.json"
 _LARGEST = 1 << 28  # bytes; a run of ten thousand cases is some ten megabytes
 
-Verdict = Literal["passed", "failed", "skipped", "crashed", "timed out"]
+Verdict = Literal["passed", "failed", "skipped", "crashed", "timed out", "built"]
 Stage = Literal["encoder", "adain", "decoder"]
 
 __all__ = ["AT_LEAST", "Blame", "Case", "LayerError", "Machine", "Metrics", "Part", "PartName", "Pictures"]
@@ -146,13 +146,13 @@ class Case:
         precision: the bundle's.
         height: pixels of the image.
         width: pixels of the image.
-        content: name of the content picture.
-        style: name of the style picture.
+        content: name of the content picture; empty where a bundle is only built, for images of up to this size.
+        style: name of the style picture; likewise.
         alpha: content-style trade-off.
-        verdict: what became of it.
+        verdict: what became of it; ``built`` is of what can't be run here, and built without an error.
         reason: one line for everything but ``passed``; empty there.
         bundle: name of the bundle's folder or file; empty where there is none.
-        device: what really ran it, as the session says; empty where none came up.
+        device: what really ran it, as the session says, or what built it; empty where none came up.
         parts: the parts that were measured.
         blame: where it left its tolerance; None where nobody looked.
         last_words: the tail of stderr of a case that crashed or timed out, or whose backend raised.
@@ -183,7 +183,12 @@ class Case:
     pictures: Pictures | None = None
 
     def __bool__(self) -> bool:
-        return self.verdict == "passed"
+        return self.verdict in ("passed", "built")
+
+    @property
+    def only_built(self) -> bool:
+        """Whether it is a case that is built, and not run."""
+        return not self.content
 
     @property
     def bad(self) -> bool:

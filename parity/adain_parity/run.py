@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,16 +13,16 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from adain_export import records
 from adain_export.tolerances import PartName
 from adain_parity import blame
+from adain_parity.builds import built_case
 from adain_parity.layers import Traced, read_traced
 from adain_parity.matrix import Limits
 from adain_parity.measure import measure
 from adain_parity.plan import Planned
+from adain_parity.processes import outcome_of, start
 from adain_parity.reference import Floats, Reference, Truth
 from adain_parity.results import DIFFERENCE_GAIN, Case, Pictures
-from adain_parity.sandbox import Ended, run_module
 from adain_parity.truths import Truths
 from adain_parity.worker import Job, Outcome
 from adain_runtime.backends.onnx import short_name
@@ -45,6 +44,7 @@ ACCELERATORS = (
 """Providers that compute on another device than the CPU, and so never all bits of what a CPU computes."""
 
 PICTURES = "pictures"
+_CLIPPED = 0.05  # the first int8 layer's range cuts what the float one before it gives: VGG-19's by 1.4%
 Report = Callable[[int, int, str], None]
 """Told after every case: cases done, cases in all, and what was done."""
 
@@ -74,9 +74,9 @@ def probe(backend: str, limits: Limits) -> str:
     """Why a backend doesn't work here, asked in a process of its own; empty where it does."""
     with TemporaryDirectory(prefix="adain-parity-") as folder:
         job = Job("probe", backend, str(Path(folder) / "result.json"))
-        ended = _start(job, Path(folder), limits)
+        ended = start(job, Path(folder), limits)
         return (
-            _outcome(job).unavailable if ended else f"backend {backend}: asking whether it works here, {ended.reason}"
+            outcome_of(job).unavailable if ended else f"backend {backend}: asking whether it works here, {ended.reason}"
         )
 
 
@@ -93,20 +93,23 @@ def run_cases(plans: Sequence[Planned], settings: Settings, report: Report = lam
         work = Path(folder)
         truths: dict[str, Truths] = {}
         for plan in plans:
-            if plan.artefact is not None and plan.model.name not in truths:
+            runs = plan.artefact is not None and not plan.row.only_builds
+            if runs and plan.model.name not in truths:
                 place = work / f"truths-{len(truths)}"
                 place.mkdir()
                 reference = Reference(plan.model.network, exact=settings.exact)
                 truths[plan.model.name] = Truths(reference, settings.root, place)
         waiting = []
         for i, plan in enumerate(plans):
-            if plan.artefact is not None:
-                place = work / f"case-{i}"
-                place.mkdir()
+            place = work / f"case-{i}"
+            place.mkdir()
+            if plan.artefact is None:
+                waiting.append(pool.submit(lambda case: case, plan.case))
+            elif plan.row.only_builds:
+                waiting.append(pool.submit(built_case, plan, place, settings.limits))
+            else:
                 one = _Case(plan, truths[plan.model.name], truths[plan.model.name].of(plan.cell), place, settings)
                 waiting.append(pool.submit(one.run))
-            else:
-                waiting.append(pool.submit(lambda case: case, plan.case))
         cases = []
         try:
             for done, future in enumerate(waiting, start=1):
@@ -131,16 +134,16 @@ class _Case:
 
     def run(self) -> Case:
         """The case with its verdict."""
-        start = perf_counter()
+        begun = perf_counter()
         job = self._job("run")
-        ended = _start(job, self.work, self.settings.limits)
+        ended = start(job, self.work, self.settings.limits)
         case = replace(self.plan.case, last_words=ended.last_words, peak_bytes=ended.peak_bytes)
         if not ended:
             verdict: Literal["timed out", "crashed"] = "timed out" if ended.how == "timed out" else "crashed"
             case = replace(case, verdict=verdict, reason=ended.reason, pictures=self._pictures(None))
         else:
-            case = self._judged(case, _outcome(job), job)
-        return replace(case, seconds=round(perf_counter() - start, 3))
+            case = self._judged(case, outcome_of(job), job)
+        return replace(case, seconds=round(perf_counter() - begun, 3))
 
     def _judged(self, case: Case, outcome: Outcome, job: Job) -> Case:
         if outcome.unavailable:
@@ -166,8 +169,16 @@ class _Case:
 
     def _trace(self, part: PartName) -> Traced:
         wanted = str(self.truths.layers_file(self.plan.cell, part))
-        job = replace(self._job("trace"), part=part, wanted=wanted, tolerance=self.plan.limits.layer)
-        ended = _start(job, self.work, self.settings.limits)
+        limits = self.plan.limits
+        job = replace(
+            self._job("trace"),
+            part=part,
+            wanted=wanted,
+            tolerance=limits.layer,
+            float_tolerance=min(limits.layer, max(_CLIPPED, self.plan.float_limits.layer)),
+            statistics=limits.encoder.statistics or limits.layer,
+        )
+        ended = start(job, self.work, self.settings.limits)
         return read_traced(Path(job.result)) if ended else Traced(unavailable=f"tracing it, {ended.reason}")
 
     def _job(self, kind: Literal["run", "trace"]) -> Job:
@@ -231,16 +242,3 @@ def save_picture(values: Floats, out: Path, name: str) -> str:
     with replacing_file(out / PICTURES / name) as part:  # two cases may write one reference at once
         Image.fromarray(pixels).save(part, "PNG")
     return f"{PICTURES}/{name}"
-
-
-def _start(job: Job, folder: Path, limits: Limits) -> Ended:
-    path = folder / f"job-{job.kind}.json"
-    job.save(path)
-    ended = run_module("adain_parity.worker", [str(path)], limits, folder / f"stderr-{job.kind}.txt")
-    if ended and not Path(job.result).is_file():
-        return replace(ended, how="crashed", reason="its process ended well and left no result")
-    return ended
-
-
-def _outcome(job: Job) -> Outcome:
-    return records.read(Outcome, "result", json.loads(Path(job.result).read_text(encoding="utf-8")))

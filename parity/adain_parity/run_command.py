@@ -69,7 +69,7 @@ def run_command(
     chosen = matrices.load(file)
     if quick:
         chosen = chosen.reduced()
-    known = [row.name for row in chosen.backends]
+    known = list(dict.fromkeys(row.name for row in chosen.backends))
     required = tuple(dict.fromkeys(require or ()))
     if strangers := [name for name in required if name not in known]:
         raise InputError(f"--require {', '.join(strangers)}: this matrix has {', '.join(known)}")

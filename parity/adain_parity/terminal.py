@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from adain_parity.overview import (
     Group,
+    builds_text,
     case_pictures,
     case_title,
     count_cases,
@@ -33,6 +34,7 @@ _STYLES: dict[Verdict, str] = {
     "crashed": "bold red",
     "timed out": "bold yellow",
     "skipped": "yellow",
+    "built": "cyan",
 }
 _SHOWN = 30
 
@@ -52,6 +54,8 @@ def renderables(run: Run) -> list[RenderableType]:
         parts += _block(case)
     if len(bad) > _SHOWN:
         parts.append(Text(f"and {len(bad) - _SHOWN} more: see parity.html\n"))
+    if built := [case for case in run.cases if case.verdict == "built"]:
+        parts.append(Text.assemble(("built, not run", "cyan"), f": {builds_text(built)}"))
     required = {case.id for case in run.missing}
     for reason, cases in skips([case for case in run.cases if case.id not in required]):
         backends = ", ".join(dict.fromkeys(case.backend for case in cases))
@@ -72,7 +76,7 @@ def _cells(group: Group) -> tuple[str, ...]:
         group.kind,
         group.model,
         f"{group.passed}/{len(group.cases)}",
-        share_text(group.used),
+        "not run" if group.built else share_text(group.used),
         psnr_text(group.psnr, group.max_abs),
         small_text(group.max_abs),
     )

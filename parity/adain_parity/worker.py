@@ -18,6 +18,7 @@ import numpy as np
 
 from adain_export import records
 from adain_parity.composition import composed_feeds
+from adain_parity.matrix import BUILDERS
 from adain_runtime.backend import Array, Options, Session, get_backend, require
 from adain_runtime.bundle import Bundle
 from adain_runtime.errors import AdainError, InputError, UnavailableError
@@ -26,6 +27,7 @@ from adain_runtime.results import write_json
 from adain_runtime.session import check_feeds
 
 CHECKPOINT = ".safetensors"
+Kind = Literal["probe", "run", "build", "trace"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Job:
     """What a process is to do.
 
     Attributes:
-        kind: ``probe`` a backend, ``run`` a case, or ``trace`` the layers of one.
+        kind: ``probe`` a backend, ``run`` a case, ``build`` one that is not run, or ``trace`` the layers of one.
         backend: its name.
         result: the JSON file to write, an `Outcome` or what the kind says.
         model: a bundle's folder or a checkpoint.
@@ -45,9 +47,12 @@ class Job:
         part: to trace.
         wanted: the NPZ file of the reference's layers, in their order.
         tolerance: of a layer.
+        float_tolerance: of a layer that nothing in int8 came before.
+        statistics: tolerance of mean and standard deviation on the part's own features.
+        sizes: HEIGHTxWIDTH that engines are built for.
     """
 
-    kind: Literal["probe", "run", "trace"]
+    kind: Kind
     backend: str
     result: str
     model: str = ""
@@ -59,6 +64,9 @@ class Job:
     part: str = ""
     wanted: str = ""
     tolerance: float = 0.0
+    float_tolerance: float = 0.0
+    statistics: float = 0.0
+    sizes: tuple[str, ...] = ()
 
     def save(self, path: Path) -> None:
         """Write the job's file."""
@@ -71,10 +79,11 @@ class Outcome:
 
     Attributes:
         unavailable: why it could not be tried; empty where it was.
-        device: what the session says that ran it.
+        device: what the session says that ran it; what built it where it was only built.
         errors: part to what it raised.
         seconds: part to wall-clock time, loading of the graph included.
         witness: where the stylizer was also run on the default provider, the largest difference to that.
+        built_bytes: of all engines that were built.
     """
 
     unavailable: str = ""
@@ -82,22 +91,23 @@ class Outcome:
     errors: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     witness: float | None = None
+    built_bytes: int = 0
 
 
 def main(path: Path) -> None:
     """Do a job."""
     job = records.read(Job, str(path), json.loads(path.read_text(encoding="utf-8")))
-    done: Mapping[Literal["probe", "run", "trace"], Callable[[Job], object]] = {
-        "probe": probe,
-        "run": run,
-        "trace": trace,
-    }
+    done: Mapping[Kind, Callable[[Job], object]] = {"probe": probe, "run": run, "build": build, "trace": trace}
     write_json(Path(job.result), records.to_plain(done[job.kind](job)))
 
 
 def probe(job: Job) -> Outcome:
     """Whether a backend works here."""
     try:
+        if job.backend in BUILDERS:
+            from adain_parity.engines import probe_builder
+
+            return Outcome(device=probe_builder())
         found = get_backend(job.backend).probe()
         require(f"backend {job.backend}", found)
     except AdainError as error:
@@ -183,6 +193,20 @@ def _run_parts(
             if attempt("decoder", "composed_", composed):
                 made["stylizer.composed"] = made.pop("decoder.composed_image")
     return made, errors, seconds
+
+
+def build(job: Job) -> Outcome:
+    """Engines of every part."""
+    from adain_parity.engines import build_parts, options_for
+
+    try:
+        built = build_parts(Bundle.open(Path(job.model)), options_for(job.sizes, job.provider))
+    except (
+        InputError,
+        UnavailableError,
+    ) as error:  # a size that it doesn't take, or nothing to build by
+        return Outcome(unavailable=str(error))
+    return Outcome(device=built.by, errors=built.errors, seconds=built.seconds, built_bytes=built.size)
 
 
 def trace(job: Job) -> object:

@@ -7,9 +7,10 @@ import pytest
 
 from adain_export.check import pink_noise
 from adain_export.target import Int8, Request, get_target
-from adain_parity.layers import Traceable, curve, layers_of
+from adain_parity.layers import Traceable, curve, held_as_float, layers_of, statistics_alone
 from adain_parity.onnx_layers import layers
 from adain_parity.reference import Reference
+from adain_parity.results import LayerError
 from adain_runtime.backend import open_bundle
 from adain_runtime.backends.null import NullSession
 from adain_runtime.errors import UnavailableError
@@ -106,3 +107,20 @@ def test_a_session_that_cannot_be_looked_into_says_so(exported_small):
     other = Bundle(session.bundle.path, replace(session.bundle.manifest, target="other"))
     with pytest.raises(UnavailableError, match="NullSession has no layers"):
         layers_of(NullSession(other, "nowhere"), "encoder", {})
+
+
+def test_layers_before_the_first_in_int8_are_held_to_what_a_float_graph_is():
+    points = [LayerError(f"encoder.conv{i}", i, 0.1, 0.4) for i in range(3)]
+    held = held_as_float(points, ("encoder.conv1", "encoder.conv2"), 1e-4)
+    assert [bool(point) for point in held] == [False, True, True]
+    assert held_as_float(points, (), 1e-4) == tuple(points)
+    assert held_as_float(points, ("encoder.conv0",), 1e-4) == tuple(points)
+
+
+def test_statistics_alone_are_those_of_the_parts_own_features(exported_small, truth):
+    spec = exported_small[0].spec
+    with open_bundle(exported_small[1].path, backend="onnx") as session:
+        outputs = session.run("encoder", {"image": truth.image})
+    assert max(statistics_alone(outputs, spec).values()) < 1e-6
+    wrong = {**outputs, "std": outputs["std"] * np.float32(1.002)}
+    assert statistics_alone(wrong, spec)["adain.std"] == pytest.approx(0.002, rel=1e-3)

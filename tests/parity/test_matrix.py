@@ -81,7 +81,7 @@ def test_the_matrix_that_ships_loads_and_has_a_quick_one():
         ('"88x136"', '"88*136"', "sizes: expected HEIGHTxWIDTH such as 256x256, found '88[*]136'"),
         ("alphas = [1.0, 0.5]", "alphas = [true]", r"alphas\[0\]: expected a finite number, found True"),
         ('name = "onnx"', 'nmae = "onnx"', r"backends\[0\]: unknown field nmae"),
-        ('name = "other"', 'name = "onnx"', "onnx stands there twice"),
+        ('name = "other"', 'name = "onnx"', "onnx fp32 stands there twice"),
         ('backends = ["onnx"]', 'backends = ["mnn"]', "quick.backends: no backend mnn"),
         ("", "\n[limits]\nseconds = 0\n", "more than 0 seconds"),
         ("", "\n[limits", "not TOML"),
@@ -105,3 +105,24 @@ def test_no_such_matrix(tmp_path):
 def test_a_size_that_is_none(text):
     with pytest.raises(InputError, match="HEIGHTxWIDTH"):
         parse_size(text)
+
+
+def test_a_backend_may_have_styles_and_alphas_of_its_own(matrix_file):
+    matrix = load(matrix_file('sizes = ["32x32"]', 'sizes = ["32x32"]\nstyles = ["noise"]\nalphas = [0.25]'))
+    assert list(matrix.cells(matrix.backends[1])) == [Cell(32, 32, "cat", "noise", 0.25)]
+
+
+def test_a_builder_runs_nothing_and_takes_no_option_of_a_run(matrix_file):
+    row = '[[backends]]\nname = "trt-rtx"\nprecisions = ["fp32"]\n'
+    assert load(matrix_file("[quick]", f"{row}[quick]")).backends[-1].only_builds
+    with pytest.raises(InputError, match="trt-rtx: engines are built and not run"):
+        load(matrix_file("[quick]", f"{row}threads = 2\n[quick]"))
+
+
+def test_a_backend_may_have_several_rows_and_a_bundle_is_run_by_the_row_of_its_precision(matrix_file):
+    row = '[[backends]]\nname = "onnx"\nprecisions = ["int8"]\nsizes = ["32x32"]\n'
+    matrix = load(matrix_file("[quick]", f"{row}[quick]"))
+    assert [row.precisions for row in matrix.rows_for("onnx", "int8")] == [("int8",)]
+    assert [row.precisions for row in matrix.rows_for("onnx", "fp16")] == [("fp32",)]
+    assert list(matrix.rows_for("clay", "fp32")) == []
+    assert len(matrix.reduced().backends) == 2

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adain_export.target import GraphRequest, Weights
+from adain_export.target import WEIGHTS, GraphRequest, Weights
 from adain_export.targets.onnx import onnx_manifest, probe_tools, refuse_foreign_folder
 from adain_runtime.backend import Options, Probe, require, require_backend
 from adain_runtime.bundle import MANIFEST, Bundle, describe_files
@@ -20,8 +20,11 @@ from adain_runtime.files import replacing_folder
 from adain_runtime.manifest import Parity
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from onnx import ModelProto
 
+    from adain_export.calibration import Calibration
     from adain_export.target import Request
     from adain_model.network import Network
 
@@ -56,6 +59,24 @@ class MnnTarget:
         if not tools:
             return tools
         return backend and Probe(True, f"{backend.detail.partition(',')[0]}, {tools.detail}")
+
+    def request_for(
+        self,
+        name: str,
+        precision: str,
+        sizes: tuple[tuple[int, int], ...],  # noqa: ARG002 every target is asked alike, and one MNN graph takes any size
+        calibration: Callable[[], Calibration],  # noqa: ARG002
+    ) -> Request:
+        """The request behind a label: ``fp32``, or ``fp32-w16`` and ``fp32-w8`` by how weights are stored.
+
+        Raises:
+            InputError: no such label.
+        """
+        weights = next((stored for stored in WEIGHTS if MnnRequest(name, weights=stored).label == precision), None)
+        if weights is None:
+            labels = ", ".join(MnnRequest(name, weights=stored).label for stored in WEIGHTS)
+            raise InputError(f"target {NAME} has no precision {precision}; it has {labels}")
+        return MnnRequest(name, weights=weights)
 
     def export(self, network: Network, request: Request, out: Path) -> Bundle:
         """Write ``out/NAME-mnn-PRECISION``, checked in MNN against torch: the graph exactly, then as it runs fast.

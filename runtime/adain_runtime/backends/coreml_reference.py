@@ -23,6 +23,7 @@ NAME = "coreml-reference"
 TARGET = "coreml"
 DEVICE = "reference, not Core ML"
 _PACKAGE = ".mlpackage"
+_OUTPUT_LAYERS = {"mean": "adain.mean", "std": "adain.std", "image": "image"}
 _PROVIDERS: Mapping[str, Accumulate] = {"float32-sums": "float32", "float16-sums": "float16"}
 
 
@@ -109,16 +110,27 @@ class CoreMLReferenceSession(BaseSession):
         raise InputError(f"{self.bundle.path}: {part} has no function for {height}x{width}, only {has}")
 
     def layers(self, part: str, feeds: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
-        """Run a part and give every operation's floats, by their names in the package: what blame looks into.
+        """Run a part and give every operation's floats: what blame looks into.
+
+        What is a layer of the network, or an output of the part, goes by the network's name, such as
+        ``encoder.conv3_1`` or ``adain.std``; everything else by its name in the package.
 
         Args:
             part: which.
             feeds: as of `run`.
         """
+        from adain_runtime.mil.layers import layer_names
+
         package, name, given = self._prepared(part, feeds)
+        outputs = _ordered(self.bundle.part(part).outputs, package.functions[name].outputs)
+        known = {
+            feature.name: _OUTPUT_LAYERS[tensor.name]
+            for tensor, feature in zip(self.bundle.part(part).outputs, outputs, strict=True)
+            if tensor.name in _OUTPUT_LAYERS
+        } | layer_names(package.plan(name).steps)
         for value in package.trace(name, given, accumulate=self._accumulate):
             if value.kind != "input" and value.values.dtype.kind == "f":
-                yield value.name, value.values
+                yield known.get(value.name, value.name), value.values
 
     def _prepared(self, part: str, feeds: Mapping[str, Array]) -> tuple[Package, str, dict[str, Array]]:
         """The package of a part, its function for the feeds' size, and the feeds as that takes them."""
