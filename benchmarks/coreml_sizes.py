@@ -16,9 +16,9 @@ import json
 import statistics
 import tempfile
 from dataclasses import replace
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -79,8 +79,8 @@ def measure_rows(arguments: argparse.Namespace) -> None:
         "pairs": [f"{content.name} + {style.name}" for content, style in pairs_of(arguments.images, arguments.pairs)],
         "tools": {tool: version(tool) for tool in ("torch", "coremltools", "numpy")},
     }
-    kept = json.loads(path.read_text()) if arguments.only and path.is_file() else result | {"rows": {}}
-    rows: dict[str, dict[str, object]] = kept.pop("rows")
+    kept: dict[str, Any] = json.loads(path.read_text()) if arguments.only and path.is_file() else result | {"rows": {}}
+    rows: dict[str, dict[str, Any]] = kept.pop("rows")
     if kept != result:
         raise SystemExit(f"{path.name} was measured otherwise ({kept}): measure all rows anew, without --only")
     arguments.out.mkdir(exist_ok=True)
@@ -156,7 +156,8 @@ def planes(path: Path, size: Size) -> np.ndarray:
 
 def measure(bundle: Bundle, network: Network, arguments: argparse.Namespace, sizes: list[Size]) -> dict[str, object]:
     """8-bit images of the packages (their own style statistics too) against float32 torch's, at all sizes."""
-    decibels, differences, encoded = [], [], {"features": [], "mean": [], "std": []}
+    decibels, differences = [], []
+    encoded: dict[str, list[float]] = {"features": [], "mean": [], "std": []}
     pairs = [pair for size in sizes for pair in take_pairs(arguments.images, arguments.pairs, size)]
     with get_backend("coreml-reference").open(bundle, Options()) as session:
         for content, style in pairs:
@@ -164,10 +165,9 @@ def measure(bundle: Bundle, network: Network, arguments: argparse.Namespace, siz
             of_style = session.run("encoder", {"image": style}), in_torch("encoder", network, {"image": style})
             for name, values in encoded.items():
                 values.append(relative_l2(of_style[1][name], of_style[0][name]))
-            made, wanted = (
-                run("stylizer", {"image": content, "mean": s["mean"], "std": s["std"], "alpha": alpha})["image"]
-                for run, s in zip((session.run, partial(_in_torch, network)), of_style, strict=True)
-            )
+            feeds = [{"image": content, "mean": s["mean"], "std": s["std"], "alpha": alpha} for s in of_style]
+            made = session.run("stylizer", feeds[0])["image"]
+            wanted = in_torch("stylizer", network, feeds[1])["image"]
             decibels.append(psnr(to_eight_bits(wanted), made))
             differences.append(max_abs(to_eight_bits(wanted), made))
     return {
@@ -177,10 +177,6 @@ def measure(bundle: Bundle, network: Network, arguments: argparse.Namespace, siz
         "max_abs": round(max(differences), 4),
         "encoder_relative_l2": {name: float(f"{max(values):.2g}") for name, values in encoded.items()},
     }
-
-
-def _in_torch(network: Network, part: str, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return in_torch(part, network, feeds)
 
 
 def megabytes(bundle: Bundle) -> float:
