@@ -22,6 +22,8 @@ class Histogram:
 
     Zeros are counted on their own: after a ReLU they are half of all values, and every range represents them exactly.
 
+    Beside the counts it keeps how loud each channel is, which is summed in float64 and so exact to its rounding alone.
+
     Attributes:
         name: of the tensor, for errors.
         counts: [BINS] int64, values by magnitude, without zeros.
@@ -39,12 +41,13 @@ class Histogram:
         self.maximum = 0.0
         self.exponent: int | None = None
         self._empty = True
+        self._squares: NDArray[np.float64] = np.zeros(0)
 
     def add(self, values: NDArray[np.float32], *, times: int = 1, source: str = "") -> None:
         """Count values.
 
         Args:
-            values: float32 of any shape.
+            values: float32 [N, C, ...], or [n] of one channel.
             times: how often they were seen.
             source: what they were computed from, for errors.
 
@@ -58,6 +61,9 @@ class Histogram:
         self.minimum = low if self._empty else min(low, self.minimum)
         self.maximum = high if self._empty else max(high, self.maximum)
         self._empty = False
+        channels = values.reshape(*values.shape[:2], -1) if values.ndim > 1 else values.reshape(1, 1, -1)
+        squares: NDArray[np.float64] = times * np.square(channels, dtype=np.float64).sum((0, 2))
+        self._squares = self._squares + squares if self._squares.size else squares
         magnitudes = np.abs(values.reshape(-1))
         magnitudes = magnitudes[magnitudes > 0]
         self.zeros += times * (values.size - magnitudes.size)
@@ -73,6 +79,12 @@ class Histogram:
     def count(self) -> int:
         """How many values were seen."""
         return self.zeros + int(self.counts.sum())
+
+    @property
+    def loudness(self) -> NDArray[np.float64]:
+        """Root of the mean square of each channel, [C]; empty before the first values."""
+        mean: NDArray[np.float64] = self._squares * self._squares.size / max(self.count, 1)
+        return np.sqrt(mean)
 
     @property
     def largest(self) -> float:

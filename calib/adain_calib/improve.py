@@ -131,7 +131,8 @@ class Work:
         self, current: Calibration, found: dict[str, Histogram], judge: Judge, bar: Progress
     ) -> tuple[Calibration, dict[str, Histogram], Attempt]:
         """The calibration of the equalised network, where that is better, or else the current one."""
-        other, others = self.collected(bar, Improvements(equalisation=equalising(self.network)))
+        loudness = {layer: histogram.loudness.tolist() for layer, histogram in found.items()}
+        other, others = self.collected(bar, Improvements(equalisation=equalising(self.network, loudness)))
         attempt = self._attempt("equalisation", judge, current, other)
         return (other, others, attempt) if attempt.kept else (current, found, attempt)
 

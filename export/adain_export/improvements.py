@@ -55,7 +55,7 @@ class Improvements:
         """
         from adain_export.equalise import couples
 
-        movable = [name for name, _, _ in couples(network)]
+        movable = [couple.name for couple in couples(network)]
         if stuck := [layer for layer in self.equalisation if layer not in movable]:
             raise InputError(f"equalisation: nothing moves from {', '.join(stuck[:3])}; there are {', '.join(movable)}")
         for what, layers in (("equalisation", self.equalisation), ("bias", self.bias)):

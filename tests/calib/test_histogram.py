@@ -69,6 +69,18 @@ def test_times_counts_a_batch_so_often():
     assert filled([0, 1, 2], times=3).digest == filled(*[[0, 1, 2]] * 3).digest
 
 
+def test_loudness_is_the_root_of_the_mean_square_of_each_channel():
+    first, second = np.random.default_rng(0).normal(0, [[[1]], [[1e-3]], [[0]]], (2, 5, 3, 4, 6)).astype(np.float32)
+    found = filled(first, second, second)
+    wanted = np.sqrt((np.concatenate([first, second, second]).astype(np.float64) ** 2).mean((0, 2, 3)))
+    np.testing.assert_allclose(found.loudness, wanted, rtol=1e-12)
+    assert found.loudness[2] == 0
+    twice = filled(first)
+    twice.add(second, times=2)
+    np.testing.assert_allclose(twice.loudness, wanted, rtol=1e-12)
+    assert filled().loudness.size == 0
+
+
 def test_digests_tell_histograms_apart():
     digests = {filled(values).digest for values in ([], [0], [1], [-1], [1, 1], [2], [0, 1])}
     assert len(digests) == 7

@@ -13,7 +13,7 @@ from adain_calib import ranges
 from adain_calib.improve import Attempt, Work, with_corrected_biases
 from adain_calib.scoring import Judge, Scores, Simulator
 from adain_calib.simulate import SimulatedNetwork
-from adain_export.equalise import equalised, equalising
+from adain_export.equalise import couples, equalised
 from adain_export.improvements import Improvements
 from adain_export.target import Int8, Request, get_target
 from adain_runtime.backend import Options, get_backend
@@ -96,7 +96,7 @@ def test_ranges_of_the_equalised_network_are_collected_on_it(work, network, cali
 
 def test_equalisation_mends_a_network_whose_channels_are_far_apart(strided, pairs, folders, held):
     """What it is for: channels scaled apart, which changes no result in float and ruins int8."""
-    apart = {name: tuple(6 * (i % 2) for i in range(len(values))) for name, values in equalising(strided).items()}
+    apart = {couple.name: tuple(6 * (i % 2) for i in range(couple.first.out_channels)) for couple in couples(strided)}
     broken = equalised(strided, apart)
     work = Work(broken, pairs, *folders, "mse", 99.99, 1)
     judge = Judge(broken, held)

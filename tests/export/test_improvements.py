@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from adain_export.calibration import Calibration
-from adain_export.equalise import equalising
+from adain_export.equalise import couples
 from adain_export.improvements import Improvements
 from adain_runtime.errors import InputError
 from calibrations import calibrated
@@ -19,7 +19,10 @@ from calibrations import calibrated
 def improved(strided):
     made = calibrated(strided)
     bias = {"decoder.conv3_1": (0.5, -0.25, 0.125, 0.0, 1e-3, 2.0, -1.0, 0.0)}
-    return replace(made, improvements=Improvements(equalising(strided), bias))
+    equalisation = {
+        couple.name: tuple(i % 3 - 1 for i in range(couple.first.out_channels)) for couple in couples(strided)
+    }
+    return replace(made, improvements=Improvements(equalisation, bias))
 
 
 def test_they_come_back_from_the_file_a_list_of_numbers_on_a_line(improved, tmp_path):

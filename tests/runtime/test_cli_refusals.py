@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,7 +130,7 @@ def without_report(ran):
     if ran.out:
         (failed,) = json.loads(ran.out)["failed"]
         assert failed["error"] in ran.err
-    return replace(ran, out="")
+    return ran._replace(out="")
 
 
 @pytest.mark.parametrize("as_json", [False, True], ids=["plain", "json"])
