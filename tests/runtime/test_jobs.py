@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import signal
 import threading
 import time
 from pathlib import Path
@@ -457,9 +458,13 @@ class TestOverlap:
 
         monkeypatch.setattr(adain_jobs, "save_image", slow)
         given = []
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
         results = run_jobs(jobs, inverted, **SETTINGS, at_once=at_once)
-        with pytest.raises(KeyboardInterrupt):
-            given += (result.job.output for result in results)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                given += (result.job.output for result in results)
+        finally:
+            signal.signal(signal.SIGINT, before)
         assert given == [job.output for job in jobs if job.output.exists()]
         assert given[:2] == [job.output for job in jobs[:2]]
 
