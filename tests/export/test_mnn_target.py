@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,7 +15,7 @@ from adain_export.target import Request, get_target
 from adain_export.targets import mnn
 from adain_export.targets.mnn import MnnRequest
 from adain_export.tolerances import limits_of
-from adain_runtime.backend import Options, get_backend
+from adain_runtime.backend import Options, get_backend, open_bundle
 from adain_runtime.bundle import Bundle
 from adain_runtime.errors import InputError, QualityError
 from adain_runtime.metrics import max_abs, psnr
@@ -115,6 +116,22 @@ def test_weights_stored_small_make_small_files_and_are_run_all_the_same(weights,
         sizes[stored] = bundle.manifest.files["decoder.mnn"].bytes
     assert sizes["fp32"] / sizes[weights] > least
     assert bundle.manifest.precision == {"fp16": "fp32-w16", "int8": "fp32-w8"}[weights]
+
+
+def test_half_weights_are_the_nearest_ones(strided, tmp_path):
+    """MNN's converter cuts the digits that float16 doesn't have; ours are rounded before it can."""
+    rounded = copy.deepcopy(strided)
+    for parameter in rounded.parameters():
+        parameter.data = parameter.data.half().float()
+    stored = TARGET.export(strided, MnnRequest("stored", parts=("decoder",), weights="fp16"), tmp_path)
+    wanted = TARGET.export(rounded, MnnRequest("wanted", parts=("decoder",)), tmp_path)
+    feeds = {"features": np.random.default_rng(3).random((1, 10, 4, 5), np.float32)}
+    feeds |= {name: np.full((1, 10, 1, 1), 0.5, np.float32) for name in ("scale", "shift")}
+    images = []
+    for bundle in (stored, wanted):
+        with open_bundle(bundle.path, backend="mnn", threads=1) as session:
+            images.append(session.run("decoder", feeds)["image"])
+    np.testing.assert_allclose(images[0], images[1], atol=1e-6)
 
 
 def test_arithmetic_that_mnn_chooses_itself_is_refused_with_the_target_that_has_it(strided, tmp_path):

@@ -126,6 +126,10 @@ def convert(model: ModelProto, path: Path, weights: Weights = "fp32") -> None:
         UnavailableError: the converter crashed.
         QualityError: it wrote no model.
     """
+    if weights == "fp16":  # the converter cuts digits: on VGG-19 63 dB in place of 77
+        from adain_export.stored_weights import rounded_to_half
+
+        model = rounded_to_half(model)
     source = path.with_suffix(".source.onnx")
     source.write_bytes(model.SerializeToString(deterministic=True))
     names = ["-f", "ONNX", "--modelFile", source.name, "--MNNModel", path.name, "--bizCode", "adain"]
