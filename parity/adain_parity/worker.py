@@ -201,10 +201,7 @@ def build(job: Job) -> Outcome:
 
     try:
         built = build_parts(Bundle.open(Path(job.model)), options_for(job.sizes, job.provider))
-    except (
-        InputError,
-        UnavailableError,
-    ) as error:  # a size that it doesn't take, or nothing to build by
+    except (InputError, UnavailableError) as error:  # a size that it doesn't take, or nothing to build by
         return Outcome(unavailable=str(error))
     return Outcome(device=built.by, errors=built.errors, seconds=built.seconds, built_bytes=built.size)
 
