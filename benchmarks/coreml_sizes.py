@@ -25,16 +25,14 @@ import torch
 
 from adain_export.calibration import Calibration
 from adain_export.check import in_torch, to_eight_bits
+from adain_export.coreml.pictures import middle
 from adain_export.coreml.request import CoremlRequest, Size, Weights, parse_size
 from adain_export.target import Int8, get_target
 from adain_model.checkpoint import embedded_checkpoint, load_network, weights_sha256
 from adain_model.network import Network
 from adain_runtime import Bundle
 from adain_runtime.backend import Options, get_backend
-from adain_runtime.image import Photo, load_image, resize_shorter
-from adain_runtime.manifest import Sizes
 from adain_runtime.metrics import max_abs, psnr, relative_l2
-from adain_runtime.planes import planes_for
 
 RESULTS = Path(__file__).parent / "results"
 NETWORKS = {"lite": "student", "vgg19": "VGG-19"}
@@ -141,17 +139,7 @@ def pairs_of(images: Path, count: int) -> list[tuple[Path, Path]]:
 
 
 def take_pairs(images: Path, count: int, size: Size) -> list[tuple[np.ndarray, np.ndarray]]:
-    return [(planes(content, size), planes(style, size)) for content, style in pairs_of(images, count)]
-
-
-def planes(path: Path, size: Size) -> np.ndarray:
-    """The middle of a picture, resized to cover a size."""
-    height, width = size
-    photo = load_image(path)
-    shorter = int(np.ceil(min(photo.height, photo.width) * max(height / photo.height, width / photo.width)))
-    covering = resize_shorter(photo, shorter, enlarge=True).rgb
-    top, left = (covering.shape[0] - height) // 2, (covering.shape[1] - width) // 2
-    return planes_for([Photo(np.ascontiguousarray(covering[top : top + height, left : left + width])).rgb], Sizes())
+    return [(middle(content, *size), middle(style, *size)) for content, style in pairs_of(images, count)]
 
 
 def measure(bundle: Bundle, network: Network, arguments: argparse.Namespace, sizes: list[Size]) -> dict[str, object]:

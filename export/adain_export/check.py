@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +27,22 @@ SIZES = (
 )  # batch, height, width: not square, 64 px high, a batch of 2
 _SEED = 20170320  # any number; the day the AdaIN paper was submitted
 Arrays = Mapping[str, Array]
+Run = Callable[[str, Arrays], Arrays]
+"""A part's name and inputs to its outputs."""
+
+
+class Pair(NamedTuple):
+    """A photo and the painting whose style it gets.
+
+    Attributes:
+        name: such as ``coffee under ramparts``.
+        content: [1,3,H,W] in [0, 1].
+        style: the same.
+    """
+
+    name: str
+    content: Array
+    style: Array
 
 
 def check(
@@ -36,6 +54,7 @@ def check(
     sizes: Sequence[tuple[int, int, int]] = SIZES,
     limits: Limits | None = None,
     eight_bits: bool = False,
+    pairs: Sequence[Pair] = (),
 ) -> Parity:
     """Run every part of a bundle on every size and compare.
 
@@ -51,29 +70,30 @@ def check(
         sizes: (batch, height, width) to run, for formats that fix them.
         limits: what holds in the place of the precision's, for what rounds to half by itself.
         eight_bits: images are 8-bit buffers: torch gets one and its image is rounded to one before they are compared.
+        pairs: pictures to stylise too, the style as the bundle itself encodes it: noise doesn't find the features
+            that few photos have, and low precision is short of room for just these.
 
     Raises:
         QualityError: a difference beyond the tolerance; names part, size and both numbers.
     """
-    runners: dict[str, Callable[[str, Arrays], Arrays]] = {runtime: session.run}
+    runners: dict[str, Run] = {runtime: session.run}
     if request.accuracy == "fp16" and limits is None:
         half = with_precision(network, "fp16")
-        runners["torch rounding to float16"] = lambda part, feeds: in_torch(part, half, feeds)
+        runners["torch rounding to float16"] = _torch_run(half)
+    in_float = _torch_run(network)
     held_to = limits or limits_of(session.bundle.manifest.target, request.accuracy)
     if eight_bits and limits is None:
         held_to = on_bytes(held_to)
     worst, lowest, cases = 0.0, float("inf"), []
-    for part in session.bundle.manifest.parts:
-        for batch, height, width in sizes:
-            case = f"{part} {batch}x3x{height}x{width}"
-            feeds = part_feeds(part, network, batch, height, width, eight_bits=eight_bits)
-            wanted = in_torch(part, network, feeds)
-            if eight_bits and "image" in wanted:
-                wanted["image"] = to_eight_bits(wanted["image"])
-            for name, run in runners.items():
-                difference, decibels = _compare(f"{case} in {name}", part, wanted, run(part, feeds), held_to.part(part))
-                worst, lowest = max(worst, difference), min(lowest, decibels)
-            cases.append(case)
+    for case in _cases(session, network, sizes, pairs, eight_bits=eight_bits):
+        wanted = dict(case.run(in_float))
+        if eight_bits and "image" in wanted:
+            wanted["image"] = to_eight_bits(wanted["image"])
+        for name, run in runners.items():
+            found, limit = case.run(run), held_to.part(case.part)
+            difference, decibels = _compare(f"{case.name} in {name}", case.part, wanted, found, limit)
+            worst, lowest = max(worst, difference), min(lowest, decibels)
+        cases.append(case.name)
     return Parity(
         reference=f"torch {torch.__version__} fp32",
         runtime=" and ".join(runners),
@@ -81,6 +101,56 @@ def check(
         max_abs=worst,
         psnr=lowest if np.isfinite(lowest) else None,
     )
+
+
+class _Case(NamedTuple):
+    """Something to run.
+
+    Attributes:
+        name: what a record calls it.
+        part: whose outputs come out.
+        run: runs it by a backend.
+    """
+
+    name: str
+    part: str
+    run: Callable[[Run], Arrays]
+
+
+def _cases(
+    session: Session,
+    network: Network,
+    sizes: Sequence[tuple[int, int, int]],
+    pairs: Sequence[Pair],
+    *,
+    eight_bits: bool,
+) -> Iterator[_Case]:
+    parts = session.bundle.manifest.parts
+    for part in parts:
+        for batch, height, width in sizes:
+            feeds = part_feeds(part, network, batch, height, width, eight_bits=eight_bits)
+            yield _Case(f"{part} {batch}x3x{height}x{width}", part, partial(_called, part, feeds))
+    if "stylizer" in parts:
+        encode = None if "encoder" in parts else _torch_run(network)
+        for pair in pairs:
+            yield _Case(f"stylizer, {pair.name}", "stylizer", partial(_stylised, pair, encode))
+
+
+def _torch_run(network: Network) -> Run:
+    def run(part: str, feeds: Arrays) -> Arrays:
+        return in_torch(part, network, feeds)
+
+    return run
+
+
+def _called(part: str, feeds: Arrays, run: Run) -> Arrays:
+    return run(part, feeds)
+
+
+def _stylised(pair: Pair, encode: Run | None, run: Run) -> Arrays:
+    style = (encode or run)("encoder", {"image": pair.style})
+    alpha = np.ones((1, 1, 1, 1), np.float32)
+    return run("stylizer", {"image": pair.content, "mean": style["mean"], "std": style["std"], "alpha": alpha})
 
 
 def to_eight_bits(image: Array) -> Array:

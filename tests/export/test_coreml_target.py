@@ -19,7 +19,7 @@ pytest.importorskip("coremltools", reason="coremltools, which makes the packages
 from adain_export import check
 from adain_export.coreml import tolerances
 from adain_export.coreml.request import CoremlRequest
-from adain_export.target import Int8, Request, get_target
+from adain_export.target import REWRITES, Int8, Request, get_target
 from adain_export.targets import coreml
 from adain_export.tolerances import Limits, Metrics, built_in
 from adain_runtime.backend import Options, get_backend
@@ -226,11 +226,13 @@ def test_small_weights_are_small_and_stay_near_torch(mode, system, wide, tmp_pat
 @pytest.mark.slow
 def test_int8_activations_quantise_the_calibrations_layers_and_no_other(pooled, tmp_path):
     calibration = calibrated(pooled)
-    some = replace(calibration, int8=calibration.int8[1:4])
-    request = CoremlRequest("a", sizes=((64, 64),), parts=("stylizer",), int8=Int8(some))
+    fed = "decoder.conv4_1"
+    some = replace(calibration, int8=(*calibration.int8[1:4], fed))
+    assert fed not in calibration.int8[1:4]
+    request = CoremlRequest("a", sizes=((64, 64),), parts=("stylizer",), int8=Int8(some), allow_low_quality=True)
     bundle = TARGET.export(pooled, request, tmp_path)
     assert bundle.path.name == "a-coreml-fp16-w8a8"
-    assert (bundle.manifest.int8, bundle.manifest.calibration) == (some.int8, some.digest)
+    assert (bundle.manifest.int8, bundle.manifest.calibration) == (some.int8[:-1], some.digest)
     block = Package.open(bundle.graph("stylizer")).functions["main"].block
     made = {output.name: operation for operation in block.operations for output in operation.outputs}
     int8 = set()
@@ -239,10 +241,28 @@ def test_int8_activations_quantise_the_calibrations_layers_and_no_other(pooled, 
             continue
         before, weight = (made[operation.inputs[name][0]] for name in ("x", "weight"))
         layer = operation.inputs["weight"][0]
-        assert (before.kind == "dequantize") is weight.kind.startswith("constexpr")
+        coded = layer.startswith(fed.replace(".", "_")) or before.kind == "dequantize"
+        assert coded is weight.kind.startswith("constexpr")
         if before.kind == "dequantize":
             int8.add(next(name for name in calibration.layers if layer.startswith(name.replace(".", "_") + "_weight")))
-    assert int8 == set(some.int8)
+    assert int8 == set(some.int8[:-1])
+
+
+def test_a_calibration_of_nothing_but_the_layer_that_adain_feeds_is_refused(pooled, tmp_path):
+    alone = replace(calibrated(pooled), int8=("decoder.conv4_1",))
+    with pytest.raises(InputError, match=r"no layer in int8 but decoder\.conv4_1, which AdaIN feeds"):
+        TARGET.export(pooled, CoremlRequest("a", sizes=((64, 64),), int8=Int8(alone)), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_of_few_values_are_checked_on_the_sample_pictures_too(wide, tmp_path):
+    request = CoremlRequest("w", sizes=((48, 80), (32, 64)), parts=("stylizer",), allow_low_quality=True)
+    plain = TARGET.export(wide, request, tmp_path).manifest.parity
+    fitted = TARGET.export(wide, replace(request, weights="int8"), tmp_path).manifest.parity
+    assert plain.cases == ("stylizer 1x3x32x64", "stylizer 1x3x48x80")
+    assert fitted.cases[:2] == plain.cases
+    assert len(fitted.cases) == 2 + 3 * 3
+    assert "stylizer, coffee under ramparts" in fitted.cases
 
 
 def test_a_calibration_of_another_network_is_refused_before_anything_is_written(pooled, strided, tmp_path):
@@ -279,7 +299,7 @@ def test_the_request_of_an_unknown_label_is_refused():
 
 def test_a_plain_request_takes_the_defaults_of_core_ml():
     made = coreml.coreml_request(Request("x", "fp32", parts=("encoder",)))
-    assert made == CoremlRequest("x", "fp32", ("encoder",), rewrites=("fold-color", "phase"))
+    assert made == CoremlRequest("x", "fp32", ("encoder",), rewrites=REWRITES)
 
 
 def test_a_second_export_replaces_the_first_and_loses_no_file_of_a_person(small, strided, tmp_path):

@@ -16,19 +16,16 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from adain_export.coreml import pictures
 from adain_export.coreml.codes import Codes
 from adain_model.network import Network, PaddedConv
 from adain_model.norms import adain
-from adain_model.samples import sample_folder
-from adain_runtime.image import load_image, resize_shorter
-from adain_runtime.planes import as_planes
 
 SIDE = 256
 """Pixels of the square cut from the middle of each picture."""
@@ -148,19 +145,13 @@ def _windows(step: PaddedConv, features: Tensor) -> Tensor:
 def _stylise_samples(network: Network) -> None:
     """Encode every sample picture, and decode every photo in every style."""
     contents, styles = (
-        [network.encoder(_middle(path)) for path in sorted(sample_folder(kind).glob("*.jpg"))]
-        for kind in ("content", "style")
+        [network.encoder(torch.from_numpy(pictures.middle(path, SIDE, SIDE))) for path in paths]
+        for paths in (pictures.contents(), pictures.styles())
     )
     spec = network.spec
     for content in contents:
         for style in styles:
             network.decoder(adain(content, *network.stats(style), correction=spec.correction, eps=spec.eps))
-
-
-def _middle(path: Path) -> Tensor:
-    rgb = resize_shorter(load_image(path), SIDE, enlarge=True).rgb
-    top, left = (rgb.shape[0] - SIDE) // 2, (rgb.shape[1] - SIDE) // 2
-    return torch.from_numpy(as_planes([rgb[top : top + SIDE, left : left + SIDE]]))
 
 
 @contextmanager

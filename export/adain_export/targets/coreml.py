@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from adain_export.targets.onnx import refuse_foreign_folder
 from adain_runtime.backend import Options, Probe, require, require_backend
 from adain_runtime.bundle import MANIFEST, Bundle, describe_files
-from adain_runtime.errors import QualityError
+from adain_runtime.errors import InputError, QualityError
 from adain_runtime.files import replacing_folder
 from adain_runtime.manifest import Manifest, Parity, Sizes
 
@@ -92,8 +92,10 @@ class CoremlTarget:
         planned = plan(wanted, network.spec)
         final = out / f"{wanted.name}-{NAME}-{wanted.label}"
         refuse_foreign_folder(final)
+        calibration = None if wanted.int8 is None else wanted.int8.calibration.digest
+        wanted = _as_core_ml_computes(wanted, network)
         int8 = wanted.int8
-        rewritten = copy.deepcopy(network) if int8 is None else _without_corrections(int8.calibration).prepared(network)
+        rewritten = copy.deepcopy(network) if int8 is None else int8.calibration.prepared(network)
         applied = rewrites.apply(rewritten, [name for name in wanted.rewrites if name == "fold-color"])
         rewritten = ready_for_codes(rewritten, wanted, planned)
         manifest = Manifest(
@@ -107,7 +109,7 @@ class CoremlTarget:
             files={},
             sizes=sizes_of(planned, network.spec.stride),
             rewrites=applied,
-            calibration=None if int8 is None else int8.calibration.digest,
+            calibration=calibration,
             int8=() if int8 is None else int8.calibration.int8,
             tools={tool: version(tool) for tool in ("adain-edge", *_TOOLS)} | {"python": platform.python_version()},
             options={
@@ -139,9 +141,30 @@ def coreml_request(request: Request) -> CoremlRequest:
     return CoremlRequest(**{field.name: getattr(request, field.name) for field in fields(request)})
 
 
-def _without_corrections(calibration: Calibration) -> Calibration:
-    """A calibration without its biases: they make up for rounding to the nearest, which is not what is done here."""
-    return replace(calibration, improvements=replace(calibration.improvements, bias={}))
+def _as_core_ml_computes(request: CoremlRequest, network: Network) -> CoremlRequest:
+    """A request whose calibration has neither biases nor the layer that AdaIN feeds in int8.
+
+    Its biases make up for rounding to the nearest, which is not what is done here.
+
+    Raises:
+        InputError: the calibration is another checkpoint's, or has no other layer in int8.
+    """
+    if request.int8 is None:
+        return request
+    from adain_export.coreml.compress import fed_by_adain
+
+    calibration = request.int8.calibration
+    calibration.check(network)
+    fed = fed_by_adain(calibration)
+    layers = tuple(layer for layer in calibration.int8 if layer != fed)
+    if not layers:
+        raise InputError(
+            f"the calibration has no layer in int8 but {fed}, which AdaIN feeds and Core ML's W8A8 leaves float: name "
+            'others in its "int8"'
+        )
+    improvements = replace(calibration.improvements, bias={})
+    fewer = replace(calibration, int8=layers, search=None, improvements=improvements)
+    return replace(request, int8=replace(request.int8, calibration=fewer))
 
 
 def sizes_of(plan: Plan, stride: int) -> Sizes:
@@ -181,12 +204,15 @@ def _advised(request: CoremlRequest) -> Iterator[None]:
 
 def _parity(bundle: Bundle, network: Network, request: CoremlRequest, plan: Plan) -> Parity:
     from adain_export.check import check
+    from adain_export.coreml.pictures import sample_pairs
     from adain_export.coreml.tolerances import limits_for
 
     low, high = plan.bounds
     sizes = list(plan.sizes)
     if plan.shapes == "range":  # its corners, as far as they stay small enough to be run at once
         sizes = list(dict.fromkeys([(low, min(high, 2 * low)), plan.default]))
+    few_values = request.weights != "none" or request.int8 is not None
+    pairs = sample_pairs(*min(sizes, key=lambda size: size[0] * size[1])) if few_values else ()
     with require_backend(REFERENCE).open(bundle, Options()) as session, _advised(request):
         return check(
             session,
@@ -196,4 +222,5 @@ def _parity(bundle: Bundle, network: Network, request: CoremlRequest, plan: Plan
             sizes=[(1, *size) for size in sizes],
             limits=limits_for(request),
             eight_bits=request.io == "image",
+            pairs=pairs,
         )
