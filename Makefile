@@ -43,7 +43,7 @@ bench: setup ## every backend on the CPU (VGG19=FILE.safetensors too), start-up,
 	$(BIN)/python benchmarks/own_time.py
 	$(BIN)/python benchmarks/folder.py
 	$(BIN)/python benchmarks/large_images.py
-	$(BIN)/python benchmarks/phase_rewrite.py $(if $(VGG19),--vgg19 $(VGG19))
+	$(BIN)/python benchmarks/rewrites.py $(if $(VGG19),--vgg19 $(VGG19))
 ifdef VGG19
 	$(BIN)/adain-export onnx $(VGG19) --name vgg19 --output out/bench
 	$(BIN)/python benchmarks/large_images.py --model out/bench/vgg19-onnx-fp32 --side 4096

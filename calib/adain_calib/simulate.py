@@ -17,7 +17,7 @@ from adain_export.calibration import Calibration
 from adain_export.check import in_torch
 from adain_export.layer_range import Codes
 from adain_export.quantise import quantised_weights
-from adain_export.target import REWRITES
+from adain_export.target import INT8_REWRITES
 from adain_model.network import Network
 from adain_runtime.backend import Array
 from adain_runtime.errors import InputError
@@ -72,7 +72,7 @@ class SimulatedNetwork:
         codes, improvements = calibration.codes(), calibration.improvements
         self._network, corrected = (improvements.applied(network, layers) for layers in ((), codes))
         for made in (self._network, corrected):
-            rewrites.apply(made, REWRITES)
+            rewrites.apply(made, INT8_REWRITES)
         self.layers: dict[str, Rounded] = {}
         for part, chain in (("encoder", self._network.encoder), ("decoder", self._network.decoder)):
             for name, step in tuple(chain.named_steps()):

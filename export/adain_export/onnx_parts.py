@@ -12,7 +12,7 @@ from adain_export.onnx_model import OPSET, part_model
 from adain_export.quantise import OPSET as INT8_OPSET
 from adain_export.quantise import quantise
 from adain_export.stored_weights import store_half
-from adain_export.target import GraphRequest
+from adain_export.target import INT8_REWRITES, REWRITES, GraphRequest
 from adain_runtime.manifest import PART_NAMES, DType, Part
 from adain_runtime.parts import part_interface
 
@@ -49,7 +49,8 @@ def onnx_parts(network: Network, request: Request) -> OnnxParts:
     request = GraphRequest.of(request)
     int8 = request.int8
     rewritten = copy.deepcopy(network) if int8 is None else int8.calibration.prepared(network)
-    applied = rewrites.apply(rewritten, request.rewrites)
+    fitting = REWRITES if int8 is None else INT8_REWRITES
+    applied = rewrites.apply(rewritten, [name for name in request.rewrites if name in fitting])
     rewritten = with_precision(rewritten, request.precision)
     interfaces = {
         part: part_interface(part, network.spec, f"{part}.onnx", features=FEATURES[request.precision], io=request.io)

@@ -18,7 +18,10 @@ if TYPE_CHECKING:  # torch is imported by the first export, not by --help, list 
     from adain_model.network import Network
 
 GROUP = "adain_export.targets"
-REWRITES = ("fold-color", "phase")
+REWRITES = ("fold-color", "phase", "phase-last")
+INT8_REWRITES = REWRITES[:2]
+"""Those that fit a graph with layers in int8: codes are of a layer's own map, which phase-last never lays out."""
+
 Precision = Literal["fp32", "fp16"]
 Placement = Literal["after-pad", "before-pad"]
 Weights = Literal["fp32", "fp16", "int8"]

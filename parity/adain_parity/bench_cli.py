@@ -122,7 +122,6 @@ def bench(
 def _contenders(path: Path, folder: Path) -> tuple[Network, list[Contender], list[tuple[str, str]]]:
     """Exports that the backends here can run, the plain one first; and those that can't be run, with why."""
     from adain_export.target import Request, get_target
-    from adain_export.targets.mnn import MnnRequest
     from adain_model.checkpoint import load_network
 
     network = load_network(path)
@@ -138,7 +137,7 @@ def _contenders(path: Path, folder: Path) -> tuple[Network, list[Contender], lis
         elif backend == "openvino":
             contenders.append(Contender(backend, backend, phase))
         else:
-            made = get_target("mnn").export(network, MnnRequest(name), folder / "mnn").path
+            made = get_target("mnn").export(network, Request(name), folder / "mnn").path
             contenders += [Contender("mnn", backend, made), Contender("mnn, exact", backend, made, exact=True)]
     return network, contenders, missing
 

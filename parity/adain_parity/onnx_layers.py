@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto
 
@@ -44,9 +45,26 @@ def layers(bundle: Bundle, part: str, feeds: Mapping[str, Array]) -> Iterator[tu
     outputs = [output.name for output in model.graph.output]
     made = dict(zip(outputs, session.run(outputs, given), strict=True))
     shifts = shifts_of(model)
+    phases = phases_of(model)
     for tensor, name in named.items():
         if made[tensor].dtype.kind == "f":
-            yield name, made[tensor] + shifts.get(name, made[tensor].dtype.type(0))
+            values = made[tensor] + shifts.get(name, made[tensor].dtype.type(0))
+            yield name, laid_out(values) if name in phases else values
+
+
+def phases_of(model: ModelProto) -> frozenset[str]:
+    """The layers whose phases stay channels: they are cut apart behind it (the rewrite ``phase-last``)."""
+    readers = [node for node in model.graph.node if node.op_type == "Split"]
+    read = {tensor for node in readers for tensor in node.input}
+    return frozenset(name for tensor, name in watched(model).items() if tensor in read)
+
+
+def laid_out(phases: Array) -> Array:
+    """[N, 4 C, h+1, w+1], phase after phase, to the map [N, C, 2h, 2w] that they make up."""
+    batch, channels, height, width = phases.shape
+    apart = phases.reshape(batch, 2, 2, channels // 4, height, width)
+    whole = apart.transpose(0, 3, 4, 1, 5, 2).reshape(batch, channels // 4, 2 * height, 2 * width)
+    return np.ascontiguousarray(whole[:, :, 1:-1, 1:-1])
 
 
 def shifts_of(model: ModelProto) -> dict[str, Array]:

@@ -60,7 +60,7 @@ def test_rewrites_none_exports_the_plain_graph(command, checkpoint, tmp_path):
     [
         (["{folder}/none.safetensors"], "none.safetensors: no such checkpoint"),
         (["{checkpoint}", "--parts", "encoder,head"], "unknown part head; there are encoder, decoder, stylizer"),
-        (["{checkpoint}", "--rewrites", "magic"], "unknown rewrite magic; there are fold-color, phase"),
+        (["{checkpoint}", "--rewrites", "magic"], "unknown rewrite magic; there are fold-color, phase, phase-last"),
         (["{checkpoint}", "--name", "a/b"], "a/b"),
         (["{checkpoint}", "--int4"], "No such option"),
         (["{checkpoint}", "-o", "{checkpoint}"], "is a file, and a folder is wanted"),

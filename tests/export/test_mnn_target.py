@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from adain_export import check
-from adain_export.target import Request, get_target
+from adain_export.target import GraphRequest, Request, get_target
 from adain_export.targets import mnn
-from adain_export.targets.mnn import MnnRequest
 from adain_export.tolerances import limits_of
 from adain_runtime.backend import Options, get_backend, open_bundle
 from adain_runtime.bundle import Bundle
@@ -29,7 +28,7 @@ TARGET = get_target("mnn")
 @pytest.fixture(scope="module", params=["pooled", "strided"])
 def exported(request, tmp_path_factory):
     network = request.getfixturevalue(request.param)
-    return network, TARGET.export(network, MnnRequest(network.spec.name), tmp_path_factory.mktemp("mnn"))
+    return network, TARGET.export(network, GraphRequest(network.spec.name), tmp_path_factory.mktemp("mnn"))
 
 
 def feeds_of(network, batch, height, width):
@@ -46,7 +45,7 @@ def test_a_bundle_holds_one_file_a_part_and_says_what_was_compared(exported):
     assert set(bundle.manifest.files) == {"encoder.mnn", "decoder.mnn", "stylizer.mnn"}
     assert bundle.manifest.tools["MNN"]
     assert len(bundle.manifest.parity.cases) == 9
-    assert "phase" not in bundle.manifest.rewrites
+    assert bundle.manifest.rewrites[-2:] == ("phase", "phase-last")
 
 
 @pytest.mark.parametrize("size", [(1, 16, 16), (2, 24, 136), (1, 200, 40)])
@@ -88,7 +87,7 @@ def test_an_exact_and_a_fast_session_side_by_side_stay_what_they_are(exported):
 
 
 def test_the_same_network_gives_the_same_bytes(strided, tmp_path):
-    request = MnnRequest("same", parts=("encoder",))
+    request = GraphRequest("same", parts=("encoder",))
     first, second = (TARGET.export(strided, request, tmp_path / name) for name in "ab")
     for path in first.path.iterdir():
         assert path.read_bytes() == (second.path / path.name).read_bytes()
@@ -112,7 +111,7 @@ def test_weights_stored_small_make_small_files_and_are_run_all_the_same(weights,
     wide = make_network(NetworkSpec("wide", ((32,), (48,), (64,), (96,)), ((64,), (48,), (32,), (16, 3))))
     sizes = {}
     for stored in ("fp32", weights):
-        bundle = TARGET.export(wide, MnnRequest("wide", parts=("decoder",), weights=stored), tmp_path)
+        bundle = TARGET.export(wide, GraphRequest("wide", parts=("decoder",), weights=stored), tmp_path)
         sizes[stored] = bundle.manifest.files["decoder.mnn"].bytes
     assert sizes["fp32"] / sizes[weights] > least
     assert bundle.manifest.precision == {"fp16": "fp32-w16", "int8": "fp32-w8"}[weights]
@@ -123,8 +122,9 @@ def test_half_weights_are_the_nearest_ones(strided, tmp_path):
     rounded = copy.deepcopy(strided)
     for parameter in rounded.parameters():
         parameter.data = parameter.data.half().float()
-    stored = TARGET.export(strided, MnnRequest("stored", parts=("decoder",), weights="fp16"), tmp_path)
-    wanted = TARGET.export(rounded, MnnRequest("wanted", parts=("decoder",)), tmp_path)
+    request = GraphRequest("stored", parts=("decoder",), rewrites=(), weights="fp16")
+    stored = TARGET.export(strided, request, tmp_path)
+    wanted = TARGET.export(rounded, replace(request, name="wanted", weights="fp32"), tmp_path)
     feeds = {"features": np.random.default_rng(3).random((1, 10, 4, 5), np.float32)}
     feeds |= {name: np.full((1, 10, 1, 1), 0.5, np.float32) for name in ("scale", "shift")}
     images = []
@@ -143,7 +143,7 @@ def test_arithmetic_that_mnn_chooses_itself_is_refused_with_the_target_that_has_
 def test_a_converter_that_fails_is_told_with_its_last_words(strided, tmp_path, monkeypatch):
     monkeypatch.setattr(mnn, "_CONVERT", "print('no such operation'); raise SystemExit(0)")
     with pytest.raises(QualityError, match=r"wrote no encoder\.mnn \(no such operation\)"):
-        TARGET.export(strided, MnnRequest("broken", parts=("encoder",)), tmp_path)
+        TARGET.export(strided, GraphRequest("broken", parts=("encoder",)), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from adain_export.commands import shared
-from adain_export.target import IO, Weights, get_target
-from adain_export.targets.mnn import MnnRequest
+from adain_export.target import IO, GraphRequest, Weights, get_target
 from adain_runtime.backend import require
 from adain_runtime.cli import console
 
@@ -27,10 +26,10 @@ def mnn(
     target = get_target("mnn")
     require("target mnn", target.probe())
     network = shared.load(checkpoint)
-    request = MnnRequest(
+    request = GraphRequest(
         name=network.spec.name if name is None else name,
         parts=shared.split(parts),
-        rewrites=MnnRequest.rewrites if rewrites is None else shared.split(rewrites),
+        rewrites=shared.rewrites_of(rewrites),
         weights=cast(Weights, weights),
         io=cast(IO, io),
     )

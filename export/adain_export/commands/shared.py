@@ -50,7 +50,7 @@ Rewrites = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
         metavar="NAME,NAME,...|none",
-        help="Exact rewrites to apply: fold-color, phase. Default: all that fit.",
+        help="Exact rewrites to apply: fold-color, phase, phase-last. Default: all that fit.",
         show_default=False,
     ),
 ]

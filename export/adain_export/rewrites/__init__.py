@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from adain_export.rewrites import fold_color, phase
+from adain_export.rewrites import fold_color, phase, phase_last
 from adain_export.target import REWRITES
 from adain_model.network import Network
 
 _REWRITES: Mapping[str, Callable[[Network], bool]] = {
     "fold-color": fold_color.rewrite,
     "phase": phase.rewrite,
+    "phase-last": phase_last.rewrite,
 }
 
 

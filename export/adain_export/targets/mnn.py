@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,13 +41,6 @@ _UUID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "adain-edge/mnn")
 
 
-@dataclass(frozen=True)
-class MnnRequest(GraphRequest):
-    """What to export to MNN. The phase rewrite is left out: there Winograd is faster (docs/speed.md)."""
-
-    rewrites: tuple[str, ...] = ("fold-color",)
-
-
 class MnnTarget:
     """Exports MNN bundles."""
 
@@ -72,11 +65,11 @@ class MnnTarget:
         Raises:
             InputError: no such label.
         """
-        weights = next((stored for stored in WEIGHTS if MnnRequest(name, weights=stored).label == precision), None)
+        weights = next((stored for stored in WEIGHTS if GraphRequest(name, weights=stored).label == precision), None)
         if weights is None:
-            labels = ", ".join(MnnRequest(name, weights=stored).label for stored in WEIGHTS)
+            labels = ", ".join(GraphRequest(name, weights=stored).label for stored in WEIGHTS)
             raise InputError(f"target {NAME} has no precision {precision}; it has {labels}")
-        return MnnRequest(name, weights=weights)
+        return GraphRequest(name, weights=weights)
 
     def export(self, network: Network, request: Request, out: Path) -> Bundle:
         """Write ``out/NAME-mnn-PRECISION``, checked in MNN against torch: the graph exactly, then as it runs fast.
@@ -88,6 +81,7 @@ class MnnTarget:
         _refuse_arithmetic(request)
         request = GraphRequest.of(request)
         from adain_export.onnx_parts import onnx_parts
+        from adain_export.phase_major import lay_out_by_phase
 
         final = out / f"{request.name}-{NAME}-{request.label}"
         refuse_foreign_folder(final)
@@ -95,6 +89,7 @@ class MnnTarget:
         interfaces = {part: replace(interface, file=f"{part}.mnn") for part, interface in made.interfaces.items()}
         with replacing_folder(final) as folder:
             for part, model in made.models.items():
+                lay_out_by_phase(model)
                 convert(model, folder / interfaces[part].file, request.weights)
             manifest = onnx_manifest(network, request, replace(made, interfaces=interfaces), NAME)
             manifest = replace(

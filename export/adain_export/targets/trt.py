@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adain_export.target import Request
+from adain_export.target import INT8_REWRITES, Request
 from adain_export.targets.onnx import probe_tools, refuse_foreign_folder
 from adain_runtime.backend import Probe, require
 from adain_runtime.bundle import MANIFEST, Bundle
@@ -37,6 +37,7 @@ class TrtRequest(Request):
         timing_cache: file that keeps what was timed; None keeps nothing.
     """
 
+    rewrites: tuple[str, ...] = INT8_REWRITES  # phase-last was never timed on a GPU
     options: Options = field(default_factory=Options)
     kit: bool = False
     timing_cache: Path | None = None
