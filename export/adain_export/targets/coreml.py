@@ -35,6 +35,8 @@ OLDEST, TOO_NEW = (9, 0), (10, 0)
 NEWEST_PYTHON = (3, 13)
 _TOOLS = ("torch", "coremltools")
 _INSTALL = 'pip install torch "coremltools>=9.0,<10"'
+SMALLEST_PICTURE = 64
+"""Pixels of the shorter side from which on a package is checked on pictures too: below there is little to see."""
 
 
 class CoremlTarget:
@@ -212,7 +214,8 @@ def _parity(bundle: Bundle, network: Network, request: CoremlRequest, plan: Plan
     if plan.shapes == "range":  # its corners, as far as they stay small enough to be run at once
         sizes = list(dict.fromkeys([(low, min(high, 2 * low)), plan.default]))
     few_values = request.weights != "none" or request.int8 is not None
-    pairs = sample_pairs(*min(sizes, key=lambda size: size[0] * size[1])) if few_values else ()
+    large = [size for size in sizes if min(size) >= SMALLEST_PICTURE]
+    pairs = sample_pairs(*min(large, key=lambda size: size[0] * size[1])) if few_values and large else ()
     with require_backend(REFERENCE).open(bundle, Options()) as session, _advised(request):
         return check(
             session,
