@@ -60,6 +60,7 @@ def test_rewrites_none_exports_the_plain_graph(command, checkpoint, tmp_path):
     [
         (["{folder}/none.safetensors"], "none.safetensors: no such checkpoint"),
         (["{checkpoint}", "--parts", "encoder,head"], "unknown part head; there are encoder, decoder, stylizer"),
+        (["{checkpoint}", "--int8", "--rewrites", "phase,phase-last"], "--rewrites phase-last is for float graphs"),
         (["{checkpoint}", "--rewrites", "magic"], "unknown rewrite magic; there are fold-color, phase, phase-last"),
         (["{checkpoint}", "--name", "a/b"], "a/b"),
         (["{checkpoint}", "--int4"], "No such option"),

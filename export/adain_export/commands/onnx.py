@@ -34,7 +34,7 @@ def onnx(
         name=network.spec.name if name is None else name,
         precision="fp16" if fp16 else "fp32",
         parts=shared.split(parts),
-        rewrites=shared.rewrites_of(rewrites),
+        rewrites=shared.rewrites_of(rewrites, int8=int8),
         int8=shared.int8_of(network, int8, calibration, placement),
         weights=cast(Weights, weights),
         io=cast(IO, io),

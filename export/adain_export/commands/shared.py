@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional, cast
 import typer
 
 from adain_export.calibration import Calibration, embedded_calibration
-from adain_export.target import PLACEMENTS, REWRITES, Int8, Placement
+from adain_export.target import INT8_REWRITES, PLACEMENTS, REWRITES, Int8, Placement
 from adain_runtime.bundle import Bundle
 from adain_runtime.cli import console
 from adain_runtime.errors import InputError
@@ -104,9 +104,18 @@ def ranges_for(network: Network, calibration: Path | None) -> Calibration:
     return embedded_calibration(network) if calibration is None else Calibration.load(calibration)
 
 
-def rewrites_of(names: str | None) -> tuple[str, ...]:
-    """What ``--rewrites`` asks for; all of them without it."""
-    return REWRITES if names is None else split(names)
+def rewrites_of(names: str | None, *, int8: bool = False, usual: tuple[str, ...] = REWRITES) -> tuple[str, ...]:
+    """What ``--rewrites`` asks for; the usual ones without it.
+
+    Raises:
+        InputError: a rewrite that a graph with layers in int8 doesn't take.
+    """
+    if names is None:
+        return usual
+    asked = split(names)
+    if int8 and (wrong := [name for name in asked if name in REWRITES and name not in INT8_REWRITES]):
+        raise InputError(f"--rewrites {wrong[0]} is for float graphs; leave it or --int8 away")
+    return asked
 
 
 def split(names: str) -> tuple[str, ...]:

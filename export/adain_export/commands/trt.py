@@ -93,7 +93,7 @@ def trt(
         name=network.spec.name if name is None else name,
         precision="fp16" if fp16 else "fp32",
         parts=shared.split(parts),
-        rewrites=TrtRequest.rewrites if rewrites is None else shared.split(rewrites),
+        rewrites=shared.rewrites_of(rewrites, int8=int8, usual=TrtRequest.rewrites),
         int8=shared.int8_of(network, int8, calibration, placement),
         options=options,
         kit=kit,
