@@ -60,11 +60,7 @@ def import_(
     """
     if spec not in SPECS:
         raise InputError(f"--spec {spec}: no such network; there is {', '.join(SPECS)}")
-    if output.suffix != ".safetensors":
-        raise InputError(f"-o {output}: checkpoints are safetensors; name it {output.stem or 'network'}.safetensors")
-    for source in (encoder, decoder):
-        if source is not None and source.exists() and output.exists() and source.samefile(output):
-            raise InputError(f"-o {output}: would replace the weights it is made from; choose another name")
+    _check_output(output, encoder, decoder)
     _require_torch()
 
     imported = adain_model.import_network(encoder, decoder, SPECS[spec])
@@ -83,6 +79,33 @@ def import_(
     console.show(console.table("Read", columns, read), _facts("Written", result))
     if decoder is not None and imported.sources[0].layout == "torchvision":
         console.say("note: the published decoder was trained on vgg_normalised, not on torchvision's features")
+    console.say(f"next: {following}")
+
+
+@app.command(epilog="Example: adain-model half run/lite.safetensors -o lite.safetensors")
+def half(
+    *,
+    file: Annotated[Path, typer.Argument(help="A checkpoint NAME.safetensors, or an embedded name such as lite.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write, NAME.safetensors.")],
+    as_json: console.AsJson = False,
+    verbose: console.Verbose = False,  # noqa: ARG001 its callback acts
+) -> None:
+    """Store a checkpoint's weights as float16: half the size, each rounded to the nearest.
+
+    Training and `import` write float32. Whatever reads the file computes in float32, with the rounded weights.
+    """
+    _require_torch()
+    _check_output(output, adain_model.find_checkpoint(file))
+
+    adain_model.save_network(adain_model.load_checkpoint(file).module, output, half=True)
+    written = adain_model.load_checkpoint(output)
+    whole = isinstance(written.module, adain_model.Network)
+    following = f"adain-{'export onnx' if whole else 'model info'} {shlex.quote(str(output))}"
+    result = _identity(written) | {"next": following}
+    if as_json:
+        console.print_json(result)
+        return
+    console.show(_facts("Written", result))
     console.say(f"next: {following}")
 
 
@@ -112,6 +135,14 @@ def info(
         console.print_json(result)
         return
     console.show(_layer_table(found, height, width), _total_table(result["parts"]), _facts("Checkpoint", result))
+
+
+def _check_output(output: Path, *sources: Path | None) -> None:
+    if output.suffix != ".safetensors":
+        raise InputError(f"-o {output}: checkpoints are safetensors; name it {output.stem or 'network'}.safetensors")
+    for source in sources:
+        if source is not None and source.exists() and output.exists() and source.samefile(output):
+            raise InputError(f"-o {output}: would replace the weights it is made from; choose another name")
 
 
 def _require_torch() -> None:

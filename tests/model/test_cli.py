@@ -114,6 +114,44 @@ def test_layers_beyond_the_spec_are_named(adain_model, files, tmp_path):
     assert json.loads(out)["sources"][0]["ignored"] == ["90"]
 
 
+def test_half_stores_the_weights_rounded_to_the_nearest(adain_model, network, tmp_path):
+    path, output = tmp_path / "tiny.safetensors", tmp_path / "half.safetensors"
+    save_network(network, path)
+    code, out, err = adain_model("half", path, "-o", output)
+    assert (code, err) == (0, f"next: adain-export onnx {output}\n")
+    assert encoder_id(load_network(output)) in out
+    for name, weight in network.state_dict().items():
+        assert torch.equal(load_network(output).state_dict()[name], weight.half().float())
+    again = json.loads(adain_model("half", path, "-o", tmp_path / "b.safetensors", "--json")[1])
+    assert again["sha256"] == hashlib.sha256(output.read_bytes()).hexdigest()
+    assert again["storage"] == "float16"
+
+
+def test_half_of_an_encoder_is_an_encoder(adain_model, network, tmp_path):
+    output = tmp_path / "half.safetensors"
+    save_network(network.encoder, tmp_path / "encoder.safetensors")
+    code, _, err = adain_model("half", tmp_path / "encoder.safetensors", "-o", output)
+    assert (code, err) == (0, f"next: adain-model info {output}\n")
+    assert isinstance(load_checkpoint(output).module, Encoder)
+
+
+def test_half_refuses_what_it_would_spoil(adain_model, network, tmp_path):
+    path = tmp_path / "tiny.safetensors"
+    network.encoder.conv1_1.weight.data[0, 0, 0, 0] = 1e5
+    save_network(network, path)
+    before = path.read_bytes()
+    for output, text in (
+        (path, "would replace the weights it is made from"),
+        (tmp_path / "half.bin", "name it half.safetensors"),
+        (tmp_path / "half.safetensors", "encoder.conv1_1.weight holds values that are not finite in float16"),
+    ):
+        code, out, err = adain_model("half", path, "-o", output)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert text in err
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_info_prints_every_layer_its_cost_and_the_digests(adain_model, network, tmp_path):
     path = tmp_path / "tiny.safetensors"
     save_network(network, path)

@@ -89,11 +89,12 @@ def test_without_the_teachers_images_pairs_are_ever_new(kept, student_config):
 
 
 def test_kept_targets_of_another_training_lie_elsewhere(tmp_path, student_config, teacher, data):
+    coloured = replace(student_config, framing=replace(student_config.framing, jitter=0.5))
     folders = {
         targets_folder(tmp_path, config, teacher, data)
-        for config in (student_config, replace(student_config, seed=4), replace(student_config, kept_crops=8))
+        for config in (student_config, replace(student_config, seed=4), replace(student_config, kept_crops=8), coloured)
     }
-    assert len(folders) == 3
+    assert len(folders) == 4
     again = replace(student_config, spec=replace(student_config.spec, name="other"), lr=0.1)
     assert targets_folder(tmp_path, again, teacher, data) in folders
 

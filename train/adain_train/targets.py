@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -272,12 +272,11 @@ def _chunks(count: int) -> list[range]:
 
 
 def _identity(config: StudentConfig, teacher: Network, data: PairData) -> dict[str, Any]:
-    framing = config.framing
     return {
         "teacher": weights_sha256(teacher),
         **data.digests,
         "seed": config.seed,
-        "framing": [framing.crop, framing.shorter_min, framing.shorter_max, framing.flip],
+        "framing": asdict(config.framing),
         "crops": config.kept_crops,
         "pairs": config.kept_pairs,
     }
