@@ -229,7 +229,7 @@ def dropped_relu(model: ModelProto) -> None:
 
 
 def overflow(model: ModelProto) -> None:
-    """A layer's output goes through half precision at a scale where what is over 0.5 is infinite."""
+    """A layer's output goes through half precision at a scale where what is over 0.1 is infinite."""
     node = conv(model, "encoder.conv2_1")
     if node is None:
         return
@@ -238,7 +238,7 @@ def overflow(model: ModelProto) -> None:
     weights = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     if weights.get(node.input[2]) == onnx.TensorProto.FLOAT16 or half:
         dtype = onnx.TensorProto.FLOAT16
-    scale = np.array(131008.0, np.float32)
+    scale = np.array(655040.0, np.float32)
     model.graph.initializer.append(numpy_helper.from_array(scale, "sabotage.scale"))
     before = node.output[0]
     node.output[0] = "sabotage.conv"

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from adain_model import LITE
+from adain_model import LITE, embedded_checkpoint, load_network, weights_sha256
 from adain_runtime.errors import InputError
+from adain_runtime.files import sha256_file
 from adain_train.recipe import read_recipe
 
-EMBEDDED = Path(__file__).parents[2] / "examples" / "recipes" / "lite.toml"
+RECIPES = Path(__file__).parents[2] / "examples" / "recipes"
 SHARED = """
 [machine]
 accelerator = "cpu"
@@ -151,8 +152,24 @@ def test_a_recipe_that_makes_no_sense_is_one_line(run, tmp_path, before, after, 
     assert not (tmp_path / "run").exists()
 
 
-def test_the_embedded_students_recipe_can_be_read():
-    stages = read_recipe(EMBEDDED)
+def test_the_recipe_of_the_embedded_student_begins_as_the_file_beside_it():
+    (stage,) = read_recipe(RECIPES / "lite.toml")
+    config, machine = stage.config(LITE), stage.on([], None)
+    assert (machine.last(config), config.steps) == (8_500, 9_600)
+    assert (machine.accelerator, machine.precision) == ("cpu", "32-true")  # what repeats itself bit for bit
+    assert stage.sources["init"] == weights_sha256(load_network(RECIPES / "lite-start.safetensors"))
+
+
+def test_its_card_has_the_digests_of_the_recipe_and_of_the_weights():
+    card = (embedded_checkpoint().parent / "README.md").read_text()
+    (stage,) = read_recipe(RECIPES / "lite.toml")
+    assert [digest for digest in stage.sources.values() if digest not in card] == []
+    assert sha256_file(embedded_checkpoint()) in card
+    assert weights_sha256(load_network(embedded_checkpoint())) in card
+
+
+def test_the_recipe_of_what_it_began_with_can_be_read():
+    stages = read_recipe(RECIPES / "lite-start.toml")
     configs = [stage.config(LITE) for stage in stages]
     assert [(config.steps, stage.on([], None).last(config)) for stage, config in zip(stages, configs, strict=True)] == [
         (10_000, 10_000),
