@@ -126,12 +126,16 @@ def conv(model: ModelProto, layer: str) -> NodeProto | None:
 
 
 def swap_channels(model: ModelProto) -> None:
-    """The first two output channels of one convolution."""
-    for tensor in model.graph.initializer:
-        if tensor.name in ("encoder.conv3_1.weight", "encoder.conv3_1.bias", "encoder.conv3_1.weight.int8"):
-            values = numpy_helper.to_array(tensor).copy()
-            values[[0, 1]] = values[[1, 0]]
-            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    """Two output channels of one convolution: those of the largest biases, since a ReLU silences some channels."""
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    if "encoder.conv3_1.bias" not in tensors:
+        return
+    one, other = np.argsort(numpy_helper.to_array(tensors["encoder.conv3_1.bias"]))[-2:]
+    for name in ("encoder.conv3_1.weight", "encoder.conv3_1.bias", "encoder.conv3_1.weight.int8"):
+        if name in tensors:
+            values = numpy_helper.to_array(tensors[name]).copy()
+            values[[one, other]] = values[[other, one]]
+            tensors[name].CopyFrom(numpy_helper.from_array(values, name))
 
 
 def pads_of(model: ModelProto) -> list[NodeProto]:

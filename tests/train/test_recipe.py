@@ -155,7 +155,7 @@ def test_a_recipe_that_makes_no_sense_is_one_line(run, tmp_path, before, after, 
 def test_the_recipe_of_the_embedded_student_begins_as_the_file_beside_it():
     (stage,) = read_recipe(RECIPES / "lite.toml")
     config, machine = stage.config(LITE), stage.on([], None)
-    assert (machine.last(config), config.steps) == (8_500, 9_600)
+    assert (machine.last(config), config.steps) == (7_000, 7_600)
     assert (machine.accelerator, machine.precision) == ("cpu", "32-true")  # what repeats itself bit for bit
     assert stage.sources["init"] == weights_sha256(load_network(RECIPES / "lite-start.safetensors"))
 
@@ -177,6 +177,7 @@ def test_the_recipe_of_what_it_began_with_can_be_read():
         (3_500, 1_000),
         (2_400, 847),
         (1_400, 1_400),
+        (9_600, 8_500),
     ]
     assert configs[-1].weights.content == 15
     assert stages[1].on(["accelerator=cpu"], None).accelerator == "cpu"
