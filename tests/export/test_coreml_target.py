@@ -194,12 +194,7 @@ def test_another_process_with_another_hash_seed_day_and_threads_writes_the_same_
         {p.relative_to(tmp_path / n): p.read_bytes() for p in (tmp_path / n).rglob("*") if p.is_file()} for n in "ab"
     )
     assert len(first) == 5
-    manifests = [json.loads(files.pop(Path("x-coreml-fp16-pal6/manifest.json"))) for files in (first, second)]
-    measured = [manifest.pop("parity") for manifest in manifests]
     assert first == second
-    assert manifests[0] == manifests[1]
-    # the reference sums in as many pieces as it has threads, which may round one 8-bit value in thousands otherwise
-    assert measured[0]["psnr"] == pytest.approx(measured[1]["psnr"], abs=0.2)
 
 
 MODES = {

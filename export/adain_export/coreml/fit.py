@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from adain_export.coreml import pictures
 from adain_export.coreml.codes import Codes
+from adain_export.threads import one_thread
 from adain_model.network import Network, PaddedConv
 from adain_model.norms import adain
 
@@ -61,7 +61,7 @@ def fitted(network: Network, codes_of: Callable[[NDArray[np.float32]], Codes], l
         a copy.
     """
     made = copy.deepcopy(network)
-    with _one_thread(), torch.inference_mode():
+    with one_thread(), torch.inference_mode():
         for name, moments in _moments(network, layers):
             step = made.get_submodule(name)
             weight, bias = step.get_parameter("weight"), step.get_parameter("bias")
@@ -152,14 +152,3 @@ def _stylise_samples(network: Network) -> None:
     for content in contents:
         for style in styles:
             network.decoder(adain(content, *network.stats(style), correction=spec.correction, eps=spec.eps))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums in one order whatever the machine's cores: the same bytes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

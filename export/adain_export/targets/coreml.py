@@ -208,6 +208,7 @@ def _parity(bundle: Bundle, network: Network, request: CoremlRequest, plan: Plan
     from adain_export.check import check
     from adain_export.coreml.pictures import sample_pairs
     from adain_export.coreml.tolerances import limits_for
+    from adain_export.threads import one_thread
 
     low, high = plan.bounds
     sizes = list(plan.sizes)
@@ -216,7 +217,7 @@ def _parity(bundle: Bundle, network: Network, request: CoremlRequest, plan: Plan
     few_values = request.weights != "none" or request.int8 is not None
     large = [size for size in sizes if min(size) >= SMALLEST_PICTURE]
     pairs = sample_pairs(*min(large, key=lambda size: size[0] * size[1])) if few_values and large else ()
-    with require_backend(REFERENCE).open(bundle, Options()) as session, _advised(request):
+    with one_thread(), require_backend(REFERENCE).open(bundle, Options()) as session, _advised(request):
         return check(
             session,
             network,
