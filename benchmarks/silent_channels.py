@@ -52,8 +52,10 @@ def largest_responses(network: Network, contents: list[Tensor], styles: list[Ten
 
 def table(rows: Mapping[str, Mapping[str, int]]) -> str:
     """Markdown: layers with a silent channel."""
-    lines = ["| layer | silent | of |", "|---|---|---|"]
-    return "\n".join(lines + [f"| `{n}` | {r['silent']} | {r['channels']} |" for n, r in rows.items() if r["silent"]])
+    lines = [f"| `{name}` | {row['silent']} | {row['channels']} |" for name, row in rows.items() if row["silent"]]
+    return (
+        "\n".join(["| layer | silent | of |", "|---|---|---|", *lines]) if lines else "No layer has a silent channel."
+    )
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from adain_train.pairs import CONTENT, STYLE
 from adain_train.student import Balance, Restyler, StudentTask, balance, image_distance
 from adain_train.targets import KeptTargets, LiveTargets, Wanted, make_targets, targets_folder
 from adain_train.task import Share
+from networks import make_network
 
 CPU = torch.device("cpu")
 ALL = Wanted(image=True, features=True)
@@ -179,6 +180,29 @@ def test_features_of_other_cells_than_the_teachers_are_refused(student_config, t
         StudentTask(config, teacher, data, LiveTargets(teacher, data, "mean_std"))
 
 
+def test_a_student_begins_as_another_in_its_own_widths_and_its_silent_channels_anew(student_config, teacher, data):
+    targets = LiveTargets(teacher, data, "mean_std")
+    config = replace(student_config, kept_crops=0, kept_pairs=0)
+    start = make_network(student_config.spec)
+    same = StudentTask(config, teacher, data, targets, start).model.network
+    assert all(torch.equal(a, b) for a, b in zip(same.parameters(), start.parameters(), strict=True))
+    with torch.no_grad():
+        start.encoder.conv2_1.bias[0] = -100.0  # so that it is silent
+    stays = StudentTask(config, teacher, data, targets, start).model.network
+    assert (stays.encoder.conv2_1.bias == -100.0).any()
+    anew = StudentTask(replace(config, revive=1e-3), teacher, data, targets, start).model.network
+    assert not (anew.encoder.conv2_1.bias == -100.0).any()
+    widths = tuple(tuple(2 * width for width in stage) for stage in config.spec.encoder)
+    wide = replace(config, spec=replace(config.spec, encoder=widths))
+    assert StudentTask(wide, teacher, data, targets, start).model.network.spec == wide.spec
+
+
+def test_random_weights_have_nothing_to_revive(student_config, teacher, data):
+    config = replace(student_config, kept_crops=0, kept_pairs=0, revive=0.01)
+    with pytest.raises(InputError, match="give --init"):
+        StudentTask(config, teacher, data, LiveTargets(teacher, data, "mean_std"))
+
+
 def test_the_style_loss_of_a_student_is_that_of_the_live_taps(student_config, teacher, data):
     config = replace(student_config, kept_crops=0, kept_pairs=0, perceptual_from=0.0, perceptual_ramp=0.0)
     task = StudentTask(config, teacher, data, LiveTargets(teacher, data, "gram"))
@@ -199,6 +223,7 @@ def test_the_style_loss_of_a_student_is_that_of_the_live_taps(student_config, te
         ({"weights": Weights(style_kind="gram")}, "Gram"),
         ({"perceptual_from": 1.5}, "share of the steps"),
         ({"distill": -1.0}, "distill is"),
+        ({"revive": 1.0}, "revive is 1.0; it is a share of a layer's loudest channel"),
         ({"distill_features": -1.0}, "distill_features is"),
     ],
 )

@@ -132,7 +132,7 @@ def student_command(
     spec: Spec = None,
     encoder_widths: Annotated[
         str | None,
-        typer.Option(metavar="W,W/W,W/...", help="16/48,48/96,96/192,192 is lite's.", show_default=False),
+        typer.Option(metavar="W,W/W,W/...", help="16/32,16/48,64/144,192 is lite's.", show_default=False),
     ] = None,
     decoder_widths: Annotated[
         str | None,
@@ -146,7 +146,8 @@ def student_command(
     init: Annotated[
         Path | None,
         typer.Option(
-            help="Begin as this FILE.safetensors, its channels pruned to fit narrower widths. Default: random weights.",
+            help="Begin as this FILE.safetensors, its channels pruned or joined by fresh ones to fit the widths. "
+            "Default: random weights.",
             show_default=False,
         ),
     ] = None,

@@ -103,6 +103,8 @@ class StudentConfig(TrainConfig):
             step (`losses.similarity_loss`); 0 leaves it out.
         restore: what the distance of images restyled by themselves from themselves counts.
         restore_every: every so-manieth content and style of a batch must come back so; 0 is none.
+        revive: channels of the network that it begins as which are heard less than this share of their layer's loudest
+            begin anew (`beginning.begun_as`); 0 leaves them.
         kept_crops: content crops, and as many style crops, whose VGG-19 targets are made once and kept on disk;
             0 makes the targets of fresh crops in every step, which a GPU does quickly.
         kept_pairs: teacher's images that are kept with them.
@@ -126,6 +128,7 @@ class StudentConfig(TrainConfig):
     distill_features: float = 0.0
     restore: float = 0.5
     restore_every: int = 4
+    revive: float = 0.0
     kept_crops: int = 0
     kept_pairs: int = 0
 
@@ -134,6 +137,8 @@ class StudentConfig(TrainConfig):
         for name in ("perceptual_from", "perceptual_ramp"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it is a share of the steps, 0 to 1")
+        if not 0 <= self.revive < 1:
+            raise InputError(f"revive is {self.revive}; it is a share of a layer's loudest channel, 0 to under 1")
         counts = ("distill", "distill_end", "distill_features", "restore", "restore_every")
         for name in ("perceptual", "perceptual_batch", *counts):
             if not 0 <= getattr(self, name) < float("inf"):

@@ -52,7 +52,7 @@ def student_spec(
 
     Args:
         source: a name known to the model room, a JSON file of a spec, or None for ``base``.
-        encoder: widths, such as ``16/48,48/96,96/192,192``: stages between slashes, shallow to deep.
+        encoder: widths, such as ``16/32,16/48,64/144,192``: stages between slashes, shallow to deep.
         decoder: the same, deep to shallow; None is the encoder mirrored.
         downsample: ``stride`` or ``maxpool``, for a spec of widths; None is the base's.
         name: what the network is called; None is the spec's own, or ``student`` for a spec of widths.
@@ -97,7 +97,7 @@ def _stages(option: str, text: str) -> tuple[tuple[int, ...], ...]:
     try:
         return tuple(tuple(int(width) for width in stage.split(",")) for stage in text.split("/"))
     except ValueError as error:
-        raise InputError(f"{option} {text}: expected widths such as 16/48,48/96,96/192,192") from error
+        raise InputError(f"{option} {text}: expected widths such as 16/32,16/48,64/144,192") from error
 
 
 def _mirrored(stages: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -42,20 +43,37 @@ class Kept:
     offset: Tensor
 
 
-def check_narrower(wide: NetworkSpec, spec: NetworkSpec) -> None:
-    """Refuse a network that isn't the wide one with fewer channels.
+def check_alike(start: NetworkSpec, spec: NetworkSpec) -> None:
+    """Refuse networks that differ in more than their widths.
 
     Raises:
         InputError: names what differs.
     """
-    if replace(spec, name=wide.name, encoder=wide.encoder, decoder=wide.decoder) != wide:
-        raise InputError(f"{spec.name} and {wide.name} differ in more than their widths, so no channels can be kept")
+    if replace(spec, name=start.name, encoder=start.encoder, decoder=start.decoder) != start:
+        raise InputError(f"{spec.name} and {start.name} differ in more than their widths, so no channels can be kept")
     for part in ("encoder", "decoder"):
-        ours, theirs = getattr(spec, part), getattr(wide, part)
+        ours, theirs = getattr(spec, part), getattr(start, part)
         if [len(stage) for stage in ours] != [len(stage) for stage in theirs]:
-            raise InputError(f"{spec.name}: its {part} {ours} has other convolutions than {wide.name}'s {theirs}")
-        if any(a > b for one, other in zip(ours, theirs, strict=True) for a, b in zip(one, other, strict=True)):
-            raise InputError(f"{spec.name}: its {part} {ours} is wider than {wide.name}'s {theirs}; channels only go")
+            raise InputError(f"{spec.name}: its {part} {ours} has other convolutions than {start.name}'s {theirs}")
+
+
+@torch.no_grad()
+def loudness(network: Network, contents: Tensor, styles: Tensor) -> dict[str, Tensor]:
+    """How much of each channel the next layer hears: its standard deviation times the norm of the weights that read it.
+
+    Args:
+        network: to measure.
+        contents: [N, 3, H, W], RGB in [0, 1]; the responses are measured on them...
+        styles: [N, 3, H, W], ...stylised by these.
+
+    Returns:
+        [C] by convolution, ``encoder.conv1_1`` and so on; the last has none, since its channels are the image.
+    """
+    moments, convs = _measure(network, contents, styles), list(convolutions(network))
+    return {
+        name: moments[name].covariance.diagonal().clamp_min(0).sqrt() * _reads(reader)
+        for (name, _), (_, reader) in pairwise(convs)
+    }
 
 
 @torch.no_grad()
@@ -74,9 +92,9 @@ def narrowed(wide: Network, spec: NetworkSpec, contents: Tensor, styles: Tensor)
     Raises:
         InputError: ``spec`` isn't the wide network with fewer channels.
     """
-    check_narrower(wide.spec, spec)
+    check_alike(wide.spec, spec)
     made, moments = Network(spec), _measure(wide, contents, styles)
-    convs = list(_convolutions(wide))
+    convs = list(convolutions(wide))
     before: Kept | None = None
     for place, (name, conv) in enumerate(convs):
         small = cast(nn.Conv2d, made.get_submodule(name))
@@ -84,9 +102,10 @@ def narrowed(wide: Network, spec: NetworkSpec, contents: Tensor, styles: Tensor)
         if before is not None:
             bias = bias + torch.einsum("oikl,i->o", weight, before.offset)
             weight = torch.einsum("oikl,ij->ojkl", weight, before.rebuild)
+        if small.out_channels > conv.out_channels:
+            raise InputError(f"{spec.name}: {name} is wider than {wide.spec.name}'s; pruning only takes channels away")
         if small.out_channels < conv.out_channels:
-            reads = convs[place + 1][1].weight.double().square().sum(dim=(0, 2, 3)).sqrt()
-            before = _keep(moments[name], reads, small.out_channels)
+            before = _keep(moments[name], _reads(convs[place + 1][1]), small.out_channels)
             weight, bias = weight[before.channels], bias[before.channels]
         else:
             before = None
@@ -119,7 +138,8 @@ class _Moments:
         return self.products / self.count - torch.outer(self.mean, self.mean)
 
 
-def _convolutions(network: Network) -> Iterator[tuple[str, nn.Conv2d]]:
+def convolutions(network: Network) -> Iterator[tuple[str, nn.Conv2d]]:
+    """A network's convolutions with their names, in the order they run."""
     for part in ("encoder", "decoder"):
         for name, step in cast(Chain, network.get_submodule(part)).named_steps():
             if isinstance(step, nn.Conv2d):
@@ -128,7 +148,7 @@ def _convolutions(network: Network) -> Iterator[tuple[str, nn.Conv2d]]:
 
 def _measure(network: Network, contents: Tensor, styles: Tensor) -> dict[str, _Moments]:
     """Moments of what each convolution's reader sees: after its ReLU, and after AdaIN for the encoder's last."""
-    found = {name: _Moments(conv.out_channels) for name, conv in _convolutions(network)}
+    found = {name: _Moments(conv.out_channels) for name, conv in convolutions(network)}
     spec, chunks = network.spec, range(0, len(contents), _CHUNK)
     last = f"encoder.{network.encoder.steps[-1]}"
 
@@ -147,6 +167,11 @@ def _measure(network: Network, contents: Tensor, styles: Tensor) -> dict[str, _M
         found[last].add(features)  # what the decoder is given at alpha 0
         run("decoder", target)
     return found
+
+
+def _reads(reader: nn.Conv2d) -> Tensor:
+    """The norm of the weights that read each input channel, [inputs]."""
+    return reader.weight.double().square().sum(dim=(0, 2, 3)).sqrt()
 
 
 def _keep(moments: _Moments, reads: Tensor, count: int) -> Kept:

@@ -19,15 +19,15 @@ from torch.nn import functional
 from adain_model import Network, adain, initialize, weights_sha256
 from adain_runtime.errors import InputError
 from adain_runtime.spec import NetworkSpec
+from adain_train.beginning import begun_as
 from adain_train.config import StudentConfig
 from adain_train.losses import Perceptual, similarity_loss, total, total_variation
 from adain_train.pairs import PairData
-from adain_train.pruning import narrowed
 from adain_train.samples import Samples
 from adain_train.targets import Targets, Wanted
 from adain_train.task import Share
 
-_PRUNING_PAIRS = 32  # on which a wider network's channels are measured
+_MEASURED_PAIRS = 96  # on which the channels of the network that it begins as are measured
 
 
 @dataclass(frozen=True)
@@ -125,12 +125,12 @@ class StudentTask:
         frozen: the teacher, whose encoder also measures.
         targets: what the student is to reach.
         data: contents and styles.
-        start: the network that the student begins as, its channels pruned where it is wider; None draws weights from
-            the config's seed.
+        start: the network that the student begins as, its channels pruned or joined by fresh ones where its widths are
+            others; None draws weights from the config's seed.
 
     Raises:
-        InputError: ``start`` is another network than the config's, or narrower; or features are to be distilled into
-            a network of other cells than the teacher's.
+        InputError: ``start`` is another kind of network than the config's, or there is none to revive channels of; or
+            features are to be distilled into a network of other cells than the teacher's.
     """
 
     def __init__(
@@ -146,12 +146,16 @@ class StudentTask:
                 f"distill_features: a cell of {config.spec.name} is {config.spec.stride} pixels, one of the teacher "
                 f"{teacher.spec.stride}; give as many stages as the teacher has, or leave it out"
             )
+        if config.revive and start is None:
+            raise InputError(
+                f"revive {config.revive}: random weights have no silent channels; give --init or leave it out"
+            )
         self.config, self.data, self.targets = config, data, targets
         self.frozen = teacher
         self.model = Restyler(config.spec, config.seed)
         self._start = None if start is None else weights_sha256(start)
         if start is not None:
-            self.model.network.load_state_dict(_beginning(start, config.spec, data).state_dict())
+            self.model.network.load_state_dict(_beginning(start, config, data).state_dict())
 
     @cached_property
     def sources(self) -> Mapping[str, str]:
@@ -215,11 +219,13 @@ class StudentTask:
         return range(first, first + self.config.pairs(step))
 
 
-def _beginning(start: Network, spec: NetworkSpec, data: PairData) -> Network:
-    if replace(start.spec, name=spec.name) == spec:
+def _beginning(start: Network, config: StudentConfig, data: PairData) -> Network:
+    spec = config.spec
+    if replace(start.spec, name=spec.name) == spec and not config.revive:
         return start
-    crops = data.load(range(_PRUNING_PAIRS))
+    crops = data.load(range(_MEASURED_PAIRS))
+    contents, styles = (crops[kind].float() / 255 for kind in ("content", "style"))
     try:
-        return narrowed(start, spec, crops["content"].float() / 255, crops["style"].float() / 255)
+        return begun_as(start, spec, contents, styles, revive=config.revive, seed=config.seed)
     except InputError as error:
         raise InputError(f"--init: {error}; leave out --spec and the widths to train the file's own network") from error
