@@ -16,7 +16,7 @@ from adain_model.network import Network
 from adain_model.norms import channel_stats
 from adain_parity.composition import affine
 from adain_runtime.backend import Array
-from adain_train.losses import Perceptual
+from adain_train.losses import Perceptual, content_loss, summary_loss
 
 Floats = NDArray[np.floating]
 Layers = Iterator[tuple[str, Floats]]
@@ -142,9 +142,12 @@ class Reference:
         """Content and style loss of an image, by the network's own encoder: the paper's, with its AdaIN target."""
         feeds = truth.decoder_feeds
         target = self._tensor(feeds["features"] * feeds["scale"] + feeds["shift"])
-        summaries = self._judge.summarize(self._judge.taps(self._tensor(truth.style_image)))
-        found = self._judge.losses(self._tensor(image), target, summaries)
-        return float(found["content"]), float(found["style"])
+        found, wanted = (
+            self._judge.summarize(self._judge.taps(self._tensor(picture))) for picture in (image, truth.style_image)
+        )
+        # the features are the encoder's own: its last tap is one convolution before them where the last stage has two
+        content = content_loss(self.network.encoder(self._tensor(image)), target)
+        return float(content), float(summary_loss(found, wanted))
 
     def _encode(self, image: Floats) -> dict[str, Floats]:
         return self._encoded(image.tobytes(), image.shape)

@@ -162,3 +162,14 @@ def test_an_output_of_another_shape_or_none_at_all_is_a_failure_and_not_the_end(
 )
 def test_the_stage_of_a_layer(layer, stage):
     assert stage_of(layer) == stage
+
+
+def test_the_content_loss_is_of_the_features_and_no_tap_before_them():
+    spec = replace(SPECS["strided"], encoder=((4,), (6, 6), (8,), (7, 10)))  # the last tap has 7 channels
+    reference = Reference(make_network(spec))
+    image, style = (pink_noise(np.random.default_rng(seed), 1, 32, 48) for seed in (1, 2))
+    truth = reference.truth(image, style, 1.0)
+    content, _ = reference.losses(truth.stylized, truth)
+    found = reference.truth(truth.stylized, style, 1.0).encoded["features"]
+    target = truth.decoder_feeds["features"] * truth.decoder_feeds["scale"] + truth.decoder_feeds["shift"]
+    assert content == pytest.approx(np.square(found - target).mean(), rel=1e-4)
