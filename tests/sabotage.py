@@ -128,10 +128,12 @@ def conv(model: ModelProto, layer: str) -> NodeProto | None:
 def swap_channels(model: ModelProto) -> None:
     """Two output channels of one convolution: those of the largest biases, since a ReLU silences some channels."""
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    if "encoder.conv3_1.bias" not in tensors:
+    layer, biases = "encoder.conv3_1", ("encoder.conv3_1.bias", "encoder.conv3_1.shifted_bias")  # float's, and int8's
+    bias = next((tensors[name] for name in biases if name in tensors), None)
+    if bias is None:
         return
-    one, other = np.argsort(numpy_helper.to_array(tensors["encoder.conv3_1.bias"]))[-2:]
-    for name in ("encoder.conv3_1.weight", "encoder.conv3_1.bias", "encoder.conv3_1.weight.int8"):
+    one, other = np.argsort(numpy_helper.to_array(bias))[-2:]
+    for name in (f"{layer}.weight", f"{layer}.weight.int8", *biases):
         if name in tensors:
             values = numpy_helper.to_array(tensors[name]).copy()
             values[[one, other]] = values[[other, one]]
