@@ -93,4 +93,5 @@ def _widened(narrow: Network, spec: NetworkSpec, generator: torch.Generator) -> 
 
 
 def _length(weight: Tensor) -> Tensor:
-    return weight.flatten(1).norm(dim=1)
+    length: Tensor = weight.flatten(1).norm(dim=1)
+    return length

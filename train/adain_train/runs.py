@@ -17,7 +17,7 @@ from adain_train.loop import Outcome, Trainer
 from adain_train.losses import require_vgg19
 from adain_train.pairs import PairData
 from adain_train.runfolder import RunFolder
-from adain_train.student import StudentTask
+from adain_train.student import StudentTask, check_start
 from adain_train.targets import KeptTargets, LiveTargets, Targets, make_targets, targets_folder
 from adain_train.task import Task
 
@@ -106,8 +106,9 @@ def student_task(
         start: what the student begins as; None is random weights.
 
     Raises:
-        InputError: a file or folder can't be used, or the teacher isn't VGG-19.
+        InputError: a file or folder can't be used, the teacher isn't VGG-19, or the student can't begin as ``start``.
     """
+    check_start(config, start)
     master = load_network(teacher)
     require_vgg19(master.encoder, teacher)
     data = pair_data(fabric, config, machine, *folders)

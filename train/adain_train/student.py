@@ -23,6 +23,7 @@ from adain_train.beginning import begun_as
 from adain_train.config import StudentConfig
 from adain_train.losses import Perceptual, similarity_loss, total, total_variation
 from adain_train.pairs import PairData
+from adain_train.pruning import check_alike
 from adain_train.samples import Samples
 from adain_train.targets import Targets, Wanted
 from adain_train.task import Share
@@ -76,6 +77,24 @@ def image_distance(found: Tensor, wanted: Tensor) -> Tensor:
     off = (found - wanted).float()
     across, down = (off[..., 1:] - off[..., :-1]).abs().mean(), (off[..., 1:, :] - off[..., :-1, :]).abs().mean()
     return off.abs().mean() + 2.0 * functional.avg_pool2d(off, 8).abs().mean() + 0.5 * (across + down)
+
+
+def check_start(config: StudentConfig, start: Network | None) -> None:
+    """Refuse what a student can't begin as: said before the minutes that its targets take.
+
+    Raises:
+        InputError: ``start`` is another kind of network than the config's, or there is none to revive channels of.
+    """
+    if start is None:
+        if config.revive:
+            raise InputError(
+                f"revive {config.revive}: random weights have no silent channels; give --init or leave it out"
+            )
+        return
+    try:
+        check_alike(start.spec, config.spec)
+    except InputError as error:
+        raise InputError(f"--init: {error}; leave out --spec and the widths to train the file's own network") from error
 
 
 class Restyler(nn.Module):
@@ -146,10 +165,7 @@ class StudentTask:
                 f"distill_features: a cell of {config.spec.name} is {config.spec.stride} pixels, one of the teacher "
                 f"{teacher.spec.stride}; give as many stages as the teacher has, or leave it out"
             )
-        if config.revive and start is None:
-            raise InputError(
-                f"revive {config.revive}: random weights have no silent channels; give --init or leave it out"
-            )
+        check_start(config, start)
         self.config, self.data, self.targets = config, data, targets
         self.frozen = teacher
         self.model = Restyler(config.spec, config.seed)
@@ -225,7 +241,4 @@ def _beginning(start: Network, config: StudentConfig, data: PairData) -> Network
         return start
     crops = data.load(range(_MEASURED_PAIRS))
     contents, styles = (crops[kind].float() / 255 for kind in ("content", "style"))
-    try:
-        return begun_as(start, spec, contents, styles, revive=config.revive, seed=config.seed)
-    except InputError as error:
-        raise InputError(f"--init: {error}; leave out --spec and the widths to train the file's own network") from error
+    return begun_as(start, spec, contents, styles, revive=config.revive, seed=config.seed)
