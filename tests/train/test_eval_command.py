@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from adain_model import VGG19, save_network
+from adain_model import VGG19, encoder_id, load_network, save_network
 from adain_runtime.errors import InputError
+from adain_runtime.style import Style
 from adain_train.data import Framing, check_folder
 from adain_train.eval_command import eval_command
+from adain_train.squares import read_squares
 from networks import SPECS, make_network
 
 
@@ -97,6 +102,43 @@ def test_an_interruption_while_a_figure_is_written_leaves_whole_files_only(
         run(pictures, vgg, tmp_path / "out", student_file, pairs=1, steps="none")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["evaluation.json"]
     assert len(json.loads((tmp_path / "out" / "evaluation.json").read_text())["rows"]) == 3
+
+
+def test_saved_styles_are_a_row_of_their_own(pictures, vgg, tmp_path, student_file):
+    """Saved as the encoder reads them they score as the model does; saved otherwise they don't."""
+    student = load_network(student_file)
+    numbers = {}
+    for name, square in zip(*painted(pictures), strict=True):
+        with torch.no_grad():
+            mean, std = (values.numpy().reshape(-1) for values in student.stats(student.encoder(square)))
+        numbers[name] = mean, std
+    for folder, growth in (("same", 1.0), ("louder", 1.5)):
+        (tmp_path / folder).mkdir()
+        for name, (mean, std) in numbers.items():
+            file = tmp_path / folder / f"{name}.adainstyle"
+            Style(mean, std * np.float32(growth), encoder_id(student), name).save(file)
+        run(pictures, vgg, tmp_path / "out", student_file, steps="none", styles=tmp_path / folder)
+        found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+        rows = {row["name"]: row for row in found["rows"]}
+        assert list(rows)[-2:] == ["my student", "my student, saved styles"]
+        model, saved = (rows[name] for name in list(rows)[-2:])
+        assert (model["mean"] == pytest.approx(saved["mean"], rel=1e-4)) is (folder == "same")
+        assert (model["milliseconds"], model["macs_per_pixel"]) == (saved["milliseconds"], saved["macs_per_pixel"])
+    assert found["data"]["saved_styles"].endswith("louder")
+
+
+def test_saved_styles_that_do_not_fit_are_refused(pictures, vgg, tmp_path, student_file):
+    with pytest.raises(InputError, match=r"no 0\.adainstyle"):
+        run(pictures, vgg, tmp_path / "out", student_file, styles=tmp_path)
+    for name, _ in zip(*painted(pictures), strict=True):
+        Style(np.zeros(4, np.float32), np.ones(4, np.float32), "0123", name).save(tmp_path / f"{name}.adainstyle")
+    with pytest.raises(InputError, match="of encoder 0123, of none of the models"):
+        run(pictures, vgg, tmp_path / "out", student_file, styles=tmp_path)
+
+
+def painted(pictures) -> tuple[list[str], list[torch.Tensor]]:
+    images, squares = read_squares(pictures / "style", 32)
+    return [Path(name).stem for name in images.names], squares
 
 
 def test_the_command_refuses_what_it_cannot_measure(pictures, vgg, tmp_path, student_file, teacher_file):

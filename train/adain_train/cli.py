@@ -15,6 +15,7 @@ COMMANDS = {
     "decoder": "adain_train.commands:decoder_command",
     "student": "adain_train.commands:student_command",
     "recipe": "adain_train.recipe_command:recipe_command",
+    "fit": "adain_train.fit_command:fit_command",
     "eval": "adain_train.eval_command:eval_command",
     "normalise": "adain_train.normalise:normalise_command",
     "norms": "adain_train.norms_command:norms_command",
@@ -27,6 +28,7 @@ EXAMPLES = console.examples(
     ("adain-train student ... -o run --minutes 60 --resume", "go on"),
     ("adain-train student ... --set perceptual_from=0.1", "any knob"),
     ("adain-train recipe lite.toml --data photos=DIR ... -o run", "several runs"),
+    ("adain-train fit wave.jpg --content photos ... -o styles", "a better style"),
 )
 _SUMMARY = "Train a decoder for VGG-19, or a student of it; measure what came out."
 

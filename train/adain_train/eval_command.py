@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from torch import Tensor
 
 from adain_model import Encoder, Network
 from adain_model.checkpoint import encoder_id, load_checkpoint, load_network, weights_sha256
@@ -19,6 +20,7 @@ from adain_runtime.cli import console
 from adain_runtime.errors import InputError
 from adain_runtime.image import save_image
 from adain_runtime.results import command_line, make_folder, write_json
+from adain_runtime.style import SUFFIX, Style
 from adain_train import plots, tables
 from adain_train.data import ImageSet
 from adain_train.devices import Device, chosen_device
@@ -47,6 +49,9 @@ def eval_command(
     steps: Annotated[
         str, typer.Option(metavar="N,N,...|none", help="Steps at which the optimisation is measured.")
     ] = "50,100,200,500",
+    styles: Annotated[
+        Path | None, typer.Option(help="Folder of saved styles, one for each image in --style: a row for their model.")
+    ] = None,
     device: Device = "cpu",
     as_json: console.AsJson = False,
     verbose: console.Verbose = False,  # noqa: ARG001 its callback acts
@@ -57,21 +62,23 @@ def eval_command(
     encoder, networks = _load(models or [], reference, where)
     make_folder(output)
     content_set, contents = read_squares(content, size)
-    style_set, styles = read_squares(style, size)
+    style_set, paintings = read_squares(style, size)
     for images in (content_set, style_set):
         if images.skipped:
             console.say(images.report())
-    chosen = choose_pairs(len(contents), len(styles), pairs, seed)
+    saved = _saved(styles, style_set, networks, where) if styles is not None else {}
+    chosen = choose_pairs(len(contents), len(paintings), pairs, seed)
     with console.progress() as bar:
         task = bar.add_task("evaluating", total=len(chosen) + min(examples, len(chosen)) * max(wanted, default=0))
         found = evaluate(
             networks,
             Perceptual(encoder),
             [image.to(where) for image in contents],
-            [image.to(where) for image in styles],
+            [image.to(where) for image in paintings],
             chosen,
             examples=examples,
             steps=wanted,
+            saved=saved,
             advance=lambda: bar.advance(task),
         )
     names = [(content_set.names[c], style_set.names[s]) for c, s in found.example_pairs]
@@ -81,8 +88,9 @@ def eval_command(
         | {"device": device, "threads": torch.get_num_threads(), "machine": platform.machine()},
         "reference": {"file": reference.name, "encoder_id": encoder_id(encoder)},
         "models": {name: {"weights_sha256": weights_sha256(network)} for name, network in networks.items()},
-        "data": {"size": size, "pairs": len(chosen), "of": len(contents) * len(styles), "seed": seed}
-        | {"content": _described(content_set), "style": _described(style_set)},
+        "data": {"size": size, "pairs": len(chosen), "of": len(contents) * len(paintings), "seed": seed}
+        | {"content": _described(content_set), "style": _described(style_set)}
+        | ({"saved_styles": str(styles)} if styles is not None else {}),
         "rows": [asdict(row) for row in found.rows],
         "examples": {"pairs": names, "rows": [asdict(row) for row in found.examples]},
         "optimisation": {"method": "Adam on pixels", "learning_rate": LEARNING_RATE, "constant_steps": CONSTANT_STEPS}
@@ -93,7 +101,7 @@ def eval_command(
     if as_json:
         console.print_json(result)
         return
-    everything = len(contents) * len(styles)
+    everything = len(contents) * len(paintings)
     all_pairs = f"{len(chosen):,} of {everything:,} pairs" if len(chosen) < everything else f"All {everything:,} pairs"
     console.show(
         *tables.loss_tables({all_pairs: found.rows, f"The {len(names)} on the sheet": found.examples}),
@@ -124,6 +132,28 @@ def _load(models: Sequence[str], reference: Path, device: torch.device) -> tuple
             raise InputError(f"{model}: two models are called {name!r}, and a table needs names; rename one file")
         found[name] = load_network(model)
     return encoder.to(device), {name: network.to(device) for name, network in found.items()}
+
+
+def _saved(
+    folder: Path, images: ImageSet, networks: Mapping[str, Network], device: torch.device
+) -> dict[str, list[tuple[Tensor, Tensor]]]:
+    """The saved style of each image, by the name of the model whose encoder's they are."""
+    files = [folder / f"{Path(name).stem}{SUFFIX}" for name in images.names]
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise InputError(
+            f"--styles {folder}: no {missing[0]}; it must hold a saved style for each image of {images.folder}"
+        )
+    loaded = [Style.load(file) for file in files]
+    found: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    for name, network in networks.items():
+        if all(style.encoder_id == encoder_id(network) for style in loaded):
+            numbers = [(torch.from_numpy(style.mean), torch.from_numpy(style.std)) for style in loaded]
+            found[name] = [
+                (mean[None, :, None, None].to(device), std[None, :, None, None].to(device)) for mean, std in numbers
+            ]
+    if not found:
+        raise InputError(f"--styles {folder}: its styles are of encoder {loaded[0].encoder_id}, of none of the models")
+    return found
 
 
 def _described(images: ImageSet) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, TypeAlias
 
@@ -121,6 +121,7 @@ def evaluate(
     *,
     examples: int = 3,
     steps: Sequence[int] = (),
+    saved: Mapping[str, Sequence[tuple[Tensor, Tensor]]] | None = None,
     advance: Callable[[], object] = lambda: None,
 ) -> Evaluation:
     """Measure models on pairs, all on the device that they are on.
@@ -133,6 +134,7 @@ def evaluate(
         pairs: what is stylised.
         examples: how many of the first pairs are shown, and optimised.
         steps: after how many steps the optimisation is measured; none leaves it out.
+        saved: mean and std of each style as they were saved, by the name of the model that they are for: a row more.
         advance: called after each pair and each step of the optimisation, for a progress bar.
 
     Raises:
@@ -141,7 +143,8 @@ def evaluate(
     """
     for name, network in models.items():
         check_size(network.spec, contents[0].shape[-2], contents[0].shape[-1], f"{name}: the image")
-    scores: dict[str, dict[Pair, Scores]] = {name: {} for name in (NO_STYLE, *models)}
+    given = saved or {}
+    scores: dict[str, dict[Pair, Scores]] = {name: {} for name in (NO_STYLE, *_rows(models, given))}
     shown = list(pairs[:examples])
     pictures: dict[Pair, list[Pixels]] = {}
     runs: dict[Pair, Optimised] = {}
@@ -158,6 +161,8 @@ def evaluate(
             with torch.no_grad():
                 for name, network in models.items():
                     outputs[name] = _restyled(network, features[name], measured[name][style])
+                    if name in given:
+                        outputs[_saved_name(name)] = _restyled(network, features[name], given[name][style])
             if pair in shown and steps:
                 runs[pair] = optimise(
                     perceptual,
@@ -177,6 +182,7 @@ def evaluate(
                 pictures[pair] = [to_pixels(content.image), to_pixels(styles[style]), *stylised]
             advance()
     facts = {name: _facts(network, contents[0], measured[name][0]) for name, network in models.items()}
+    facts |= {_saved_name(name): facts[name] for name in given}
     for step in steps if shown else ():
         name = _optimised_name(step)
         facts[name] = {"milliseconds": 1000 * statistics.fmean(run.seconds[step] for run in runs.values())}
@@ -187,6 +193,18 @@ def evaluate(
         optimised=tuple(runs[pair] for pair in shown if steps),
         sheet=tuple(tuple(pictures[pair]) for pair in shown),
     )
+
+
+def _rows(models: Mapping[str, Network], given: Mapping[str, object]) -> Iterator[str]:
+    """The networks' rows: each model, and behind it the one of its saved styles."""
+    for name in models:
+        yield name
+        if name in given:
+            yield _saved_name(name)
+
+
+def _saved_name(name: str) -> str:
+    return f"{name}, saved styles"
 
 
 def _optimised_name(step: int) -> str:
