@@ -40,3 +40,19 @@ def make_network(spec: NetworkSpec, seed: int = 0) -> Network:
         if spec.color_conv:
             network.encoder.conv0.bias.copy_(torch.tensor([0.3, -0.2, 0.1]))
     return network.eval().requires_grad_(False)
+
+
+def scaled(spec: NetworkSpec, share: float) -> NetworkSpec:
+    """The same network with so many times the channels in each layer; its image stays RGB."""
+
+    def stages(widths: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+        return tuple(tuple(max(1, round(share * width)) for width in stage) for stage in widths)
+
+    decoder = stages(spec.decoder)
+    return replace(spec, name="scaled", encoder=stages(spec.encoder), decoder=(*decoder[:-1], (*decoder[-1][:-1], 3)))
+
+
+def soft_pictures(seed: int, count: int = 6, side: int = 32) -> torch.Tensor:
+    """[count, 3, side, side]: random, and neighbouring pixels are alike, as they are in photos."""
+    small = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(small, side, mode="bilinear")

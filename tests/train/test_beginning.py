@@ -12,23 +12,10 @@ from adain_runtime.errors import InputError
 from adain_train.beginning import begun_as
 from adain_train.losses import summary_loss
 from adain_train.pruning import convolutions, loudness
-from networks import SPECS, make_network
+from networks import SPECS, make_network, scaled
+from networks import soft_pictures as pictures
 
 KINDS = sorted(SPECS)
-
-
-def pictures(seed: int) -> torch.Tensor:
-    """Soft random pictures: neighbouring pixels are alike, as they are in photos."""
-    small = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
-    return torch.nn.functional.interpolate(small, 32, mode="bilinear")
-
-
-def scaled(spec, share: float):
-    def stages(widths):
-        return tuple(tuple(max(1, round(share * width)) for width in stage) for stage in widths)
-
-    decoder = stages(spec.decoder)
-    return replace(spec, name="scaled", encoder=stages(spec.encoder), decoder=(*decoder[:-1], (*decoder[-1][:-1], 3)))
 
 
 def silenced(network, name: str, channels: list[int]):

@@ -10,23 +10,10 @@ import torch
 from adain_model import Network
 from adain_runtime.errors import InputError
 from adain_train.pruning import narrowed
-from networks import SPECS, make_network
+from networks import SPECS, make_network, scaled
+from networks import soft_pictures as pictures
 
 KINDS = sorted(SPECS)
-
-
-def pictures(seed: int) -> torch.Tensor:
-    """Soft random pictures: neighbouring pixels are alike, as they are in photos."""
-    small = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
-    return torch.nn.functional.interpolate(small, 32, mode="bilinear")
-
-
-def narrower(spec, share: float):
-    def less(stages):
-        return tuple(tuple(max(1, round(share * width)) for width in stage) for stage in stages)
-
-    decoder = less(spec.decoder)
-    return replace(spec, name="narrow", encoder=less(spec.encoder), decoder=(*decoder[:-1], (*decoder[-1][:-1], 3)))
 
 
 def widened(network: Network) -> Network:
@@ -61,7 +48,7 @@ def test_channels_that_repeat_others_go_without_loss(kind):
 def test_choosing_and_rebuilding_loses_less_than_taking_the_first_channels(kind):
     network = make_network(SPECS[kind], seed=5)
     content, style = pictures(0), pictures(1)
-    spec = narrower(network.spec, 0.7)
+    spec = scaled(network.spec, 0.7)
     first = Network(spec)
     state = network.state_dict()
     cut = {n: state[n][tuple(slice(size) for size in v.shape)] for n, v in first.state_dict().items()}
@@ -83,7 +70,7 @@ def test_channels_that_never_answer_are_no_trouble():
     with torch.no_grad():
         network.encoder.conv2_1.weight.zero_()
         network.encoder.conv2_1.bias.fill_(-1)
-    found = narrowed(network, narrower(network.spec, 0.6), pictures(0), pictures(1))
+    found = narrowed(network, scaled(network.spec, 0.6), pictures(0), pictures(1))
     assert all(parameter.isfinite().all() for parameter in found.parameters())
 
 
