@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import ModelProto
 
-from adain_parity.artefacts import open_models
+from adain_parity.artefacts import bundle_for, open_models
 from adain_parity.run import probe
 from adain_runtime.bundle import Bundle, embedded_bundles
 from faults_table import LIMITS, run_faults
@@ -34,6 +36,27 @@ def test_a_fault_is_caught_and_the_right_stage_and_layer_are_blamed(sabotaged, f
     assert fault.reason in case.reason
     if fault.stage:
         assert (case.blame.stage, case.blame.layer) == (fault.stage, fault.layer), case.blame.sentence
+
+
+@pytest.fixture(scope="module", params=["fp16", "int8"])
+def other_graphs(request, tmp_path_factory) -> list[ModelProto]:
+    """The embedded network's parts in the other precisions."""
+    made = bundle_for(open_models(["lite"], Path())[0], "onnx", request.param, None, tmp_path_factory.mktemp("bundles"))
+    assert made.path, made.error
+    bundle = Bundle.open(made.path)
+    return [onnx.load(str(bundle.path / part.file)) for part in bundle.manifest.parts.values()]
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.edit], ids=lambda fault: fault.name)
+def test_a_fault_of_the_graph_changes_the_other_precisions_too(other_graphs, fault):
+    """Their nodes and weights have other names, and a fault that does nothing is not caught but absent."""
+    changed = []
+    for graph in other_graphs:
+        edited = ModelProto()
+        edited.CopyFrom(graph)
+        fault.edit(edited)
+        changed.append(edited.graph != graph.graph)
+    assert any(changed)
 
 
 def test_last_words_of_a_segmentation_fault_name_where_it_was(sabotaged):
