@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 import adain_model
-from adain_model.specs import SPECS, VGG19
+from adain_model.specs import SPECS, VGG19, named_spec
 from adain_runtime.cli import console
 from adain_runtime.errors import InputError, UnavailableError
 from adain_runtime.files import sha256_file
@@ -48,7 +48,9 @@ def import_(
     decoder: Annotated[
         Path | None, typer.Option(help="Decoder weights; without them the checkpoint is an encoder alone.")
     ] = None,
-    spec: Annotated[str, typer.Option(help=f"What the weights are for: {', '.join(SPECS)}.")] = VGG19.name,
+    spec: Annotated[
+        str, typer.Option(help=f"What the weights are for: {', '.join(SPECS)}, or a JSON file of a spec.")
+    ] = VGG19.name,
     half: Annotated[bool, typer.Option("--half", help="Store float16: half the size, rounded.")] = False,
     as_json: console.AsJson = False,
     verbose: console.Verbose = False,  # noqa: ARG001 its callback acts
@@ -58,12 +60,11 @@ def import_(
     Reads the files of pytorch-AdaIN, torchvision's VGG-19 state dict, and safetensors with the same keys. A
     pickle is read for its tensors only; one that would run code is refused.
     """
-    if spec not in SPECS:
-        raise InputError(f"--spec {spec}: no such network; there is {', '.join(SPECS)}")
+    network = named_spec(spec)
     _check_output(output, encoder, decoder)
     _require_torch()
 
-    imported = adain_model.import_network(encoder, decoder, SPECS[spec])
+    imported = adain_model.import_network(encoder, decoder, network)
     adain_model.save_network(imported.module, output, half=half)
     following = f"adain-{'model info' if decoder is None else 'export onnx'} {shlex.quote(str(output))}"
     result = _identity(adain_model.load_checkpoint(output))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
+from adain_runtime.errors import InputError
 from adain_runtime.spec import NetworkSpec
 
 VGG19 = NetworkSpec(
@@ -30,3 +33,21 @@ LITE = NetworkSpec(
 """The student that a phone runs: a sixteenth of VGG-19's multiplications, its encoder trained too."""
 
 SPECS: Mapping[str, NetworkSpec] = MappingProxyType({spec.name: spec for spec in (VGG19, LITE)})
+
+
+def named_spec(source: str) -> NetworkSpec:
+    """A spec by its name, or from a JSON file as ``NetworkSpec.to_json`` writes it.
+
+    Raises:
+        InputError: none has this name, and it is no file of a spec.
+    """
+    if source in SPECS:
+        return SPECS[source]
+    try:
+        return NetworkSpec.from_json(json.loads(Path(source).read_text(encoding="utf-8")))
+    except OSError as error:
+        known = ", ".join(SPECS)
+        found = f"no network of this name, and as a file: {error.strerror or error}"
+        raise InputError(f"--spec {source}: {found}; there is {known}, or give a JSON file of a spec") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"--spec {source}: not JSON ({error})") from error

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,25 @@ def test_an_encoder_alone_is_imported_and_described(adain_model, files, tmp_path
     code, out, _ = adain_model("info", output, "--json")
     assert code == 0
     assert list(json.loads(out)["parts"]) == ["encoder"]
+
+
+def test_weights_of_any_spec_are_imported_by_its_json_file(adain_model, files, tmp_path):
+    mine, output = replace(LITE, name="mine", alpha_range=(0.0, 2.0)), tmp_path / "mine.safetensors"
+    (tmp_path / "mine.json").write_text(json.dumps(mine.to_json()))
+    command = ("import", "--spec", tmp_path / "mine.json", "--encoder", files[0], "--decoder", files[1], "-o", output)
+    assert adain_model(*command)[0] == 0
+    assert load_network(output).spec == mine
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("{", "not JSON"), ("[" * 100_000, "not JSON"), ("{}", "expected the fields"), ("3", "found 3")]
+)
+def test_a_file_that_is_no_spec_is_refused(adain_model, files, tmp_path, text, said):
+    (tmp_path / "mine.json").write_text(text)
+    output = tmp_path / "mine.safetensors"
+    code, _, err = adain_model("import", "--spec", tmp_path / "mine.json", "--encoder", files[0], "-o", output)
+    assert (code, err.count("\n"), output.exists()) == (2, 1, False)
+    assert said in err
 
 
 def test_layers_beyond_the_spec_are_named(adain_model, files, tmp_path):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal, cast, get_args
 
-from adain_model import LITE, SPECS
+from adain_model import LITE
+from adain_model.specs import named_spec
 from adain_runtime.errors import InputError
 from adain_runtime.spec import Downsample, NetworkSpec
 from adain_train.config import DecoderConfig, StudentConfig
@@ -78,19 +77,8 @@ def student_spec(
         )
     if downsample is not None:
         raise InputError("--downsample without --encoder-widths: a spec says how its maps are halved")
-    spec = SPECS.get(source) if source is not None else base
-    spec = spec or _spec_file(Path(cast(str, source)))
+    spec = named_spec(source) if source is not None else base
     return replace(spec, name=name) if name else spec
-
-
-def _spec_file(path: Path) -> NetworkSpec:
-    try:
-        return NetworkSpec.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        known = ", ".join(SPECS)
-        raise InputError(f"--spec {path}: {error.strerror or error}; give {known}, or a JSON file of a spec") from error
-    except ValueError as error:
-        raise InputError(f"--spec {path}: not JSON ({error})") from error
 
 
 def _stages(option: str, text: str) -> tuple[tuple[int, ...], ...]:
