@@ -106,6 +106,8 @@ def check_folder(
     *,
     cache: bool = False,
     workers: int = 2,
+    count: int | None = None,
+    seed: int = 0,
     advance: Callable[[], object] = lambda: None,
 ) -> ImageSet:
     """Decode every image of a flat folder once, and leave out what can't be read or is too small.
@@ -115,12 +117,17 @@ def check_folder(
         framing: an image whose shorter side is below half the crop is too small: it would be a blur.
         cache: keep the images in memory, as uint8.
         workers: threads.
+        count: how many images to take, where there are more; None takes all.
+        seed: of which.
         advance: called after each image, for a progress bar.
 
     Raises:
         InputError: there is no such folder, no image in it, or none that can be used.
     """
     names = list_images(folder)
+    if count is not None and count < len(names):
+        taken = np.random.default_rng(seed).permutation(len(names))[:count]
+        names = [names[place] for place in sorted(taken.tolist())]
 
     def check(name: str) -> tuple[str, Pixels | None] | InputError:
         try:

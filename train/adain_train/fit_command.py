@@ -60,11 +60,11 @@ def fit_command(
     where = chosen_device(device)
     network = load_network(model).to(where)
     perceptual = Perceptual(read_encoder(reference).to(where))
-    images, squares = read_squares(content, size)
+    images, squares = read_squares(content, size, count=contents, seed=seed)
     if images.skipped:
         console.say(images.report())
-    chosen = np.random.default_rng(seed).permutation(len(squares))[:contents].tolist()
-    fitter = StyleFitter(network, perceptual, [squares[place].to(where) for place in chosen], settings)
+    mixed = [squares[place] for place in np.random.default_rng(seed).permutation(len(squares)).tolist()]
+    fitter = StyleFitter(network, perceptual, [square.to(where) for square in mixed], settings)
     make_folder(output)
     lines, rows = [], []
     with console.progress() as bar:
@@ -77,12 +77,12 @@ def fit_command(
             mean, std = (values.cpu().numpy().reshape(-1) for values in (fitted.mean, fitted.std))
             Style(mean, std, encoder_id(network), name).save(file)
             lines.append(_line(painting, file, fitted, time.perf_counter() - began))
-            rows.append([to_pixels(squares[chosen[-fitter.held]]), _middle(pixels), *map(to_pixels, fitted.images)])
+            rows.append([to_pixels(mixed[-fitter.held]), _middle(pixels), *map(to_pixels, fitted.images)])
     result = {
         "command": command_line(),
         "model": {"name": network.spec.name, "weights_sha256": weights_sha256(network)},
         "reference": {"file": reference.name, "encoder_id": encoder_id(perceptual.encoder)},
-        "content": {"folder": str(content), "images": len(chosen), "held_out": fitter.held, "sha256": images.digest},
+        "content": {"folder": str(content), "images": len(mixed), "held_out": fitter.held, "sha256": images.digest},
         "settings": asdict(settings) | {"size": size, "style_size": style_size},
         "styles": lines,
     }

@@ -23,13 +23,21 @@ def to_pixels(image: Tensor) -> Pixels:
     return pixels
 
 
-def read_squares(folder: Path, size: int) -> tuple[ImageSet, list[Tensor]]:
-    """Every image of a folder: its shorter side made ``size`` pixels, the middle square cut, [1, 3, size, size].
+def read_squares(folder: Path, size: int, *, count: int | None = None, seed: int = 0) -> tuple[ImageSet, list[Tensor]]:
+    """Images of a folder: the shorter side made ``size`` pixels, the middle square cut, [1, 3, size, size].
+
+    Args:
+        folder: of images.
+        size: pixels a side.
+        count: how many to take, where there are more; None takes every one.
+        seed: of which.
 
     Raises:
         InputError: there is no such folder, no image in it, or none that can be used.
     """
-    images = check_folder(folder, Framing(crop=size, shorter_min=size, shorter_max=size, flip=False))
+    images = check_folder(
+        folder, Framing(crop=size, shorter_min=size, shorter_max=size, flip=False), count=count, seed=seed
+    )
     squares = []
     for place in range(len(images.names)):
         photo = resize_shorter(Photo(images.image(place)), size, enlarge=True)
