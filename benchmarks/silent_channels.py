@@ -1,7 +1,7 @@
 """Channels that no picture wakes: how much of a network does nothing.
 
     python benchmarks/silent_channels.py --images ../shared/data/test
-    python benchmarks/silent_channels.py lite-start.safetensors --name lite-start --images ../shared/data/test
+    python benchmarks/silent_channels.py wide.safetensors --name lite-wide --images ../shared/data/test
 
 A channel is silent if its largest response (after the ReLU, where one follows), over every picture and every pair of a
 folder's content/ and style/ at 256x256, is under a thousandth of its layer's largest. Writes
