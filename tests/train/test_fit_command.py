@@ -63,10 +63,11 @@ def test_paintings_that_would_overwrite_one_another_are_refused(fit, pictures, t
 
 def test_a_painting_that_cannot_be_used_is_named(fit, pictures, tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.png"):
-        fit(tmp_path / "nowhere.png")
+        fit(pictures / "style" / "0.png", tmp_path / "nowhere.png")
     Image.fromarray(np.zeros((5, 1, 3), np.uint8)).save(tmp_path / "thin.png")
     with pytest.raises(InputError, match="1x5 is too small"):
-        fit(tmp_path / "thin.png")
+        fit(pictures / "style" / "0.png", tmp_path / "thin.png")
+    assert not (tmp_path / "out").exists()  # said before the minutes that the first one takes
 
 
 def test_what_measures_must_be_vgg19(pictures, tmp_path, student_file, teacher_file):

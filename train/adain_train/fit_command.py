@@ -65,12 +65,13 @@ def fit_command(
         console.say(images.report())
     mixed = [squares[place] for place in np.random.default_rng(seed).permutation(len(squares)).tolist()]
     fitter = StyleFitter(network, perceptual, [square.to(where) for square in mixed], settings)
+    framed = {painting: _framed(painting, style_size, network.spec.stride) for painting in files}
     make_folder(output)
     lines, rows = [], []
     with console.progress() as bar:
         task = bar.add_task("fitting", total=len(files) * steps)
         for painting, file in files.items():
-            pixels = _framed(painting, style_size, network.spec.stride)
+            pixels = framed[painting]
             began = time.perf_counter()
             fitted = fitter.fit(to_tensor(pixels).to(where), advance=lambda: bar.advance(task))
             name = f"{painting.name} fitted to {network.spec.name}"

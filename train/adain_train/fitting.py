@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from torch import Tensor
 from adain_model import Network, adain
 from adain_runtime.errors import InputError, QualityError
 from adain_train.losses import Perceptual, Summary
+
+T = TypeVar("T", float, Tensor)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,10 @@ class FitSettings:
             raise InputError(f"lr is {self.lr}; give more than 0, and at most 1")
         if not self.content_weight + self.style_weight:
             raise InputError("a content weight of 0 and a style weight of 0 leave nothing to fit; give one of them")
+
+    def weighed(self, content: T, style: T) -> T:
+        """What both losses count together."""
+        return self.content_weight * content + self.style_weight * style
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,7 @@ class StyleFitter:
         for step in range(settings.steps):
             places = rng.permutation(len(self._fitted_on))[: settings.batch].tolist()
             losses = self._losses(mean + std * shift, std * growth.exp(), wanted, places)
-            loss = self._total(losses)
+            loss = settings.weighed(losses["content"], losses["style"])
             if not loss.isfinite():
                 raise QualityError(f"the style's loss is {loss.item()} at step {step}; give a smaller lr")
             shift.grad, growth.grad = torch.autograd.grad(loss, (shift, growth))
@@ -147,7 +154,7 @@ class StyleFitter:
         with torch.no_grad():
             found = mean + std * shift, std * growth.exp()
             after, image = self._measured(*found, wanted)
-        if self._weighted(after) >= self._weighted(before):
+        if settings.weighed(after.content, after.style) >= settings.weighed(before.content, before.style):
             return Fitted(mean, std, before, before, (plain, plain))
         return Fitted(*found, before, after, (plain, image))
 
@@ -167,9 +174,3 @@ class StyleFitter:
         found = [self._losses(mean, std, wanted, [place]) for place in self._held]
         content, style = (float(np.mean([losses[name].item() for losses in found])) for name in ("content", "style"))
         return Losses(content, style), self._image(mean, std, [self._held[0]])
-
-    def _total(self, losses: dict[str, Tensor]) -> Tensor:
-        return self._settings.content_weight * losses["content"] + self._settings.style_weight * losses["style"]
-
-    def _weighted(self, losses: Losses) -> float:
-        return self._settings.content_weight * losses.content + self._settings.style_weight * losses.style
