@@ -14,6 +14,7 @@ from adain_runtime.errors import InputError
 from adain_train.losses import (
     Perceptual,
     Weights,
+    clipped,
     content_loss,
     gram_loss,
     mean_std_loss,
@@ -71,6 +72,29 @@ def test_the_style_loss_sums_errors_of_means_and_stds_over_taps(correction, eps)
         written += sum(mse(a, b) for a, b in stats)
     loss = mean_std_loss(tensors(found), tensors(wanted), correction=correction, eps=eps)
     assert loss.item() == pytest.approx(written, rel=1e-5)
+
+
+def test_a_clipped_image_has_a_gradient_inside_and_back_into_its_range():
+    image = torch.tensor([-0.5, -0.5, 0.0, 0.5, 1.0, 1.5, 1.5], requires_grad=True)
+    gradient = torch.tensor([1.0, -1.0, 1.0, -2.0, -1.0, 1.0, -1.0])  # a step goes against it
+    shown = clipped(image)
+    torch.testing.assert_close(shown, image.clamp(0, 1))
+    shown.backward(gradient)
+    assert image.grad.tolist() == [0.0, -1.0, 1.0, -2.0, -1.0, 1.0, 0.0]
+
+
+def test_a_pixel_that_left_the_range_finds_back_through_clipped_and_not_through_clamp():
+    found = {}
+    for name, show in (("clipped", clipped), ("clamp", lambda values: values.clamp(0, 1))):
+        pixel = torch.tensor(1.4, requires_grad=True)
+        descent = torch.optim.SGD([pixel], lr=0.2)
+        for _ in range(40):
+            descent.zero_grad()
+            (show(pixel) - 0.25).square().backward()
+            descent.step()
+        found[name] = pixel.item()
+    assert found["clipped"] == pytest.approx(0.25, abs=1e-3)
+    assert found["clamp"] == pytest.approx(1.4)
 
 
 def written_similarities(array):

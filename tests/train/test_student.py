@@ -11,7 +11,7 @@ import torch
 
 from adain_runtime.errors import InputError
 from adain_train.data import Stream
-from adain_train.losses import Perceptual, Weights, similarity_loss
+from adain_train.losses import Perceptual, Weights, similarity_loss, total_variation
 from adain_train.pairs import CONTENT, STYLE
 from adain_train.student import Balance, Restyler, StudentTask, balance, image_distance
 from adain_train.targets import KeptTargets, LiveTargets, Wanted, make_targets, targets_folder
@@ -212,8 +212,31 @@ def test_the_style_loss_of_a_student_is_that_of_the_live_taps(student_config, te
         measure = Perceptual(teacher.encoder)
         styled = task.model(batch["content"], batch["style"], 0)[0]
         target = task.targets.complete(batch, ALL).features
-        wanted = measure.losses(styled, target, measure.taps(batch["style"]), style_kind="gram")["style"]
+        wanted = measure.losses(styled.clamp(0, 1), target, measure.taps(batch["style"]), style_kind="gram")["style"]
         assert torch.equal(task.losses(task.model, batch, 0)["style"], wanted)
+
+
+def test_what_is_measured_of_a_student_is_shown_or_what_its_decoder_gives(student_config, teacher, data):
+    targets = LiveTargets(teacher, data, "mean_std")
+    config = replace(student_config, kept_crops=0, kept_pairs=0, perceptual_from=0.0, perceptual_ramp=0.0)
+    config = replace(config, weights=Weights(tv=1.0))
+    found = {}
+    for shown in (True, False):
+        task = StudentTask(replace(config, measure_clipped=shown), teacher, data, targets)
+        with torch.no_grad():
+            task.model.network.decoder.conv1_1.weight.mul_(30)  # far out of range
+            batch = unit(task.load(0, Share()))
+            styled = task.model(batch["content"], batch["style"], 0)[0]
+            assert styled.min() < 0
+            assert styled.max() > 1
+            found[shown] = task.losses(task.model, batch, 0)
+            image = styled.clamp(0, 1) if shown else styled
+            complete = targets.complete(batch, ALL)
+            wanted = task.measure.losses(image, complete.features, complete.style)
+            wanted["tv"] = total_variation(image)
+        for name, value in wanted.items():
+            torch.testing.assert_close(found[shown][name], value)
+    assert found[True]["content"] != found[False]["content"]
 
 
 @pytest.mark.parametrize(

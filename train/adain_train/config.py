@@ -97,6 +97,8 @@ class StudentConfig(TrainConfig):
         perceptual_ramp: share of the rest over which they grow, and the distillation shrinks.
         perceptual: what their weighted sum counts when grown.
         perceptual_batch: pairs a step from there on, each of which VGG-19 measures; 0 is as before.
+        measure_clipped: whether VGG-19 measures the student's images as they are shown, clipped to [0, 1]; if not, it
+            measures what the decoder gives, as the paper does, and what lies outside the range counts, though unseen.
         distill: what the distance from the teacher's images counts before that.
         distill_end: and what it counts at the end; at 0 the teacher's images are no longer needed.
         distill_features: what the distance of the student's features of the content from VGG-19's counts, in every
@@ -123,6 +125,7 @@ class StudentConfig(TrainConfig):
     perceptual_ramp: float = 0.2
     perceptual: float = 0.02
     perceptual_batch: int = 0
+    measure_clipped: bool = True
     distill: float = 1.0
     distill_end: float = 0.0
     distill_features: float = 0.0

@@ -163,6 +163,18 @@ def similarity_loss(found: Tensor, wanted: Tensor) -> Tensor:
     return _mse(_self_similarity(found), _self_similarity(wanted))
 
 
+def clipped(image: Tensor) -> Tensor:
+    """An image as it is shown, clipped to [0, 1], with a gradient inside that range and where a step leads back to it.
+
+    ``clamp`` has none outside, so a pixel that has left the range could never return.
+
+    Args:
+        image: any shape.
+    """
+    shown: Tensor = _Clipped.apply(image)
+    return shown
+
+
 def total_variation(image: Tensor) -> Tensor:
     """Mean absolute difference of horizontal neighbours plus that of vertical ones.
 
@@ -286,6 +298,21 @@ class _ChannelStats(torch.autograd.Function):
         cells = tap.shape[-2] * tap.shape[-1]
         scale = to_std / (std * (cells - ctx.correction))
         return torch.addcmul(to_mean / cells - scale * mean, tap, scale), None, None
+
+
+class _Clipped(torch.autograd.Function):
+    """`clipped`: a step goes against the gradient, so one that is positive leads a pixel over 1 back."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor) -> Tensor:  # noqa: ANN401 torch's
+        ctx.save_for_backward(image)
+        return image.clamp(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401 torch's
+        (image,) = ctx.saved_tensors
+        helps: Tensor = ((image >= 0) | (gradient < 0)) & ((image <= 1) | (gradient > 0))
+        return gradient * helps
 
 
 def _gram(tap: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from adain_runtime.errors import InputError
 from adain_runtime.spec import NetworkSpec
 from adain_train.beginning import begun_as
 from adain_train.config import StudentConfig
-from adain_train.losses import Perceptual, similarity_loss, total, total_variation
+from adain_train.losses import Perceptual, clipped, similarity_loss, total, total_variation
 from adain_train.pairs import PairData
 from adain_train.pruning import check_alike
 from adain_train.samples import Samples
@@ -213,6 +213,7 @@ class StudentTask:
             summed = summed + config.restore * losses["restore"]
         if targets.features is not None and targets.style is not None:
             kind = config.weights.style_kind
+            styled = clipped(styled) if config.measure_clipped else styled
             measured = self.measure.losses(styled, targets.features, targets.style, style_kind=kind)
             if config.weights.tv:
                 measured["tv"] = total_variation(styled)
