@@ -17,7 +17,7 @@ from adain_parity.bench import Case, Contender, LeftOut, Row, measure_app, measu
 from adain_parity.bench_load import LoadWatch
 from adain_parity.bench_report import Benchmark, require_matplotlib, write
 from adain_parity.machine import processor
-from adain_runtime.backend import get_backend
+from adain_runtime.backend import get_backend, require
 from adain_runtime.cli import console
 from adain_runtime.errors import InputError
 
@@ -68,6 +68,9 @@ def bench(
     _version: console.Version = False,
 ) -> None:
     """Measure the stylizer part and the whole of adain-run, backend by backend in turn, and write tables and a plot."""
+    from adain_export.target import get_target
+
+    require("adain-bench", get_target("onnx").probe())  # it measures what it has exported
     require_matplotlib()
     from rich.markdown import Markdown
 

@@ -316,6 +316,7 @@ class Run:
             InputError: no such file, or see `from_json`.
         """
         file = path / FILE if path.is_dir() else path
+        made = path.parent if path.suffix else path
         try:
             if file.exists() and not file.is_file():  # opening a pipe would wait for its writer
                 raise InputError(f"{file}: is no file; give a {FILE} of adain-parity run")
@@ -323,7 +324,7 @@ class Run:
                 raise InputError(f"{file}: too large ({file.stat().st_size:,} bytes) for a parity run")
             text = file.read_text(encoding="utf-8")
         except FileNotFoundError as error:
-            raise InputError(f"{file}: no such file; make it with: adain-parity run -o {file.parent}") from error
+            raise InputError(f"{file}: no such file; make it with: adain-parity run -o {made}") from error
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{file}: can't be read ({error}); give a {FILE} of adain-parity run") from error
         return cls.from_json(text, str(file))

@@ -38,7 +38,7 @@ Checkpoints = Annotated[
         "--checkpoint", help="FILE.safetensors of a network, beside or for the bundles; repeatable.", show_default=False
     ),
 ]
-QuickRun = Annotated[bool, typer.Option("--quick", help="What the matrix's [quick] table says: under a minute.")]
+QuickRun = Annotated[bool, typer.Option("--quick", help="What the matrix's table `quick` says: about a minute.")]
 Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, help="Cases at once.")]
 Required = Annotated[
     list[str] | None,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from adain_runtime.errors import BundleError, InputError
 from adain_runtime.files import sha256_file
-from adain_runtime.manifest import FileEntry, Manifest, Part
+from adain_runtime.manifest import FileEntry, Manifest, Part, Tensor
 from adain_runtime.parts import part_interface
 
 MANIFEST = "manifest.json"
@@ -156,7 +156,15 @@ def _misfit(manifest: Manifest) -> str | None:
                     return (
                         f"part {name}: {tensor.name} is {list(tensor.shape)}, and its network makes {list(fit.shape)}"
                     )
+        if unsaid := _sides(part.outputs) - _sides(part.inputs):
+            return f"part {name}: nothing that it takes says the {sorted(unsaid)[0]} of what it gives"
     return None
+
+
+def _sides(tensors: Sequence[Tensor]) -> set[str]:
+    """What may vary in shapes, such as ``height``; an axis that may also be 1 says nothing of it."""
+    axes = [axis for tensor in tensors for axis in tensor.shape if isinstance(axis, str)]
+    return {axis.partition("/")[0] for axis in axes if not axis.startswith("1|")}
 
 
 def _same_axis(found: int | str, wanted: int | str) -> bool:

@@ -106,7 +106,7 @@ def _identified(file: io.BufferedReader, name: str, max_pixels: int | None) -> I
         raise InputError(f"{name} is empty (0 bytes); copy or download it again")
     try:
         with _pillow(max_pixels):
-            return Image.open(file)
+            found = Image.open(file)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         size = _size_in_header(file)
         if size is None or size[0] * size[1] <= (max_pixels or 0):
@@ -116,6 +116,9 @@ def _identified(file: io.BufferedReader, name: str, max_pixels: int | None) -> I
         raise InputError(f"{name} {_what_it_is(start)}") from error
     except Exception as error:  # a damaged header makes a decoder raise anything
         raise _damaged(name, error) from error
+    if found.format == "EPS":  # a program, which Pillow would hand to Ghostscript where that is installed
+        raise InputError(f"{name} is PostScript, which can't be read here; convert it to JPEG or PNG")
+    return found
 
 
 def _size_in_header(file: io.BufferedReader) -> tuple[int, int] | None:
@@ -137,6 +140,8 @@ def _what_it_is(start: bytes) -> str:
 
 
 def _damaged(name: str, error: Exception) -> InputError:
+    if isinstance(error, MemoryError):
+        return InputError(f"{name} is too large for the memory that is free; make it smaller")
     reason = " ".join(str(error).split()) or type(error).__name__
     return InputError(f"{name} is damaged or cut short ({reason}); copy or download it again")
 

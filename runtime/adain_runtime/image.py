@@ -19,6 +19,7 @@ from adain_runtime.errors import InputError
 from adain_runtime.files import replacing_file
 
 _BLOCK = 1 << 18  # pixels
+_MOST_PIXELS = 1 << 31  # that an image is ever enlarged to
 
 ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
 """A file, a PIL image, or an array [H, W], [H, W, 3] or [H, W, 4] of uint8 in sRGB."""
@@ -229,6 +230,9 @@ def resize_shorter(photo: Photo, shorter: int, *, enlarge: bool, max_pixels: int
             f"a {photo.width}x{photo.height} image at a shorter side of {shorter} would be {size[0]}x{size[1]}, over "
             f"the limit of {max_pixels:,} pixels; give a smaller --size or a larger --max-pixels"
         )
+
+    if size[0] * size[1] > _MOST_PIXELS:
+        raise InputError(f"an image of {size[0]}x{size[1]} is more than can be made; give a smaller size")
 
     def resize(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.array(Image.fromarray(array).resize((size[0], size[1]), Image.Resampling.LANCZOS))

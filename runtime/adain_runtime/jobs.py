@@ -116,6 +116,8 @@ def _find(content: str) -> tuple[list[Path], bool]:
         if not files:
             raise InputError(f"{content}: no image matches; check the pattern")
         return files, True
+    if "://" in content and not path.exists():  # as a path it would be told with one slash less
+        raise InputError(f"{content} is an address; download the image and give the file's path")
     return [path], False
 
 

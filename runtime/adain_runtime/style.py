@@ -92,8 +92,11 @@ class Style:
         Raises:
             InputError: missing, damaged, of a newer format, or not a style.
         """
+        path = a_path("a style's file", path)
         again = f"make it again with: adain-style make IMAGE -o {path}"
-        tensors, metadata = _read(a_path("a style's file", path), again)
+        if path.suffix != SUFFIX:
+            again = f"a style is NAME{SUFFIX}, made with: adain-style make {path}"
+        tensors, metadata = _read(path, again)
         if metadata.get("format") != _FORMAT:
             raise InputError(
                 f"{path}: a style of format {metadata.get('format')}, and this version reads {_FORMAT}; {again}"

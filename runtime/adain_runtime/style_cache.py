@@ -86,6 +86,8 @@ class StyleCache:
             return None
         path = self._folder / (key + _SUFFIX)
         try:
+            if path.exists() and not path.is_file():  # opening a pipe would wait for its writer
+                return None
             data = path.read_bytes()
             digest, numbers = data[:_DIGEST], data[_DIGEST:]
             if digest != _digest(key, numbers):

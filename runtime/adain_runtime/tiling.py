@@ -17,6 +17,7 @@ side of the largest tile in pixels, halo included."""
 
 LARGEST_TILE = 1024  # beyond, less than a tenth of the work is in the overlaps
 _STEP = 64
+_MOST_DIGITS = 9
 
 
 def parse_tiling(text: str) -> Tiling:
@@ -27,7 +28,7 @@ def parse_tiling(text: str) -> Tiling:
     """
     if text in ("auto", "off"):
         return "auto" if text == "auto" else "off"
-    if not text.isascii() or not text.isdecimal():
+    if not text.isascii() or not text.isdecimal() or len(text) > _MOST_DIGITS:
         raise InputError(f"tile {text}: give auto, off, or the pixels of a tile's side, such as 512")
     return int(text)
 
@@ -78,6 +79,11 @@ def choose_side(manifest: Manifest, height: int, width: int, tile: Tiling, *, to
     fits = sizes.maximum is None or max(sides) <= sizes.maximum
     if fits and need <= working_memory(available):
         return None
+    if sizes.maximum is not None and sizes.maximum < smallest_side(manifest):
+        raise InputError(
+            f"{manifest.folder_name} takes pictures of {sizes.maximum} pixels a side, too few for tiles of a "
+            f"{width}x{height} one: make that smaller (--size)"
+        )
     side = min(LARGEST_TILE, isqrt(working_memory(available) // bytes_per_pixel(manifest.spec)))
     side = max(smallest_side(manifest), side - side % _STEP)
     return side if sizes.maximum is None else min(side, sizes.maximum)

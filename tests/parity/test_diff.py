@@ -132,6 +132,8 @@ def test_bad_input_is_one_line(adain_parity, two, tmp_path):
     code, out, err = adain_parity("diff", files[0], tmp_path / "nowhere.json")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "nowhere.json: no such file" in err
+    _, _, err = adain_parity("diff", tmp_path / "nothing", files[0])
+    assert f"make it with: adain-parity run -o {tmp_path / 'nothing'}" in err
     assert adain_parity("diff", *files, "--json", "--markdown")[0] == 2
     assert adain_parity("diff", *files, "--threshold", "-1")[0] == 2
 

@@ -199,6 +199,10 @@ def test_a_file_that_the_manifest_does_not_list_is_refused_because_nothing_verif
         (lambda m: m["parts"]["encoder"]["outputs"][1].update(shape=["batch", 7, 1, 1]), "part encoder: mean is"),
         (lambda m: m["parts"]["stylizer"]["inputs"][0].update(shape=["batch", 3, "width", "height"]), "image is"),
         (lambda m: m["spec"].update(encoder=[[1], [1], [1], [7]]), "features is"),
+        (
+            lambda m: m["parts"]["stylizer"]["inputs"][0].update(shape=["batch", 3, 64, "width"]),
+            "part stylizer: nothing that it takes says the height of what it gives",
+        ),
     ],
 )
 def test_a_manifest_that_contradicts_its_own_network_is_refused(lite_copy, change, said):

@@ -55,6 +55,7 @@ REFUSED = {
     "zero bytes": (["empty.png", WAVE], ["empty.png", "0 bytes", "copy or download it again"]),
     "a folder as style": ([PHOTO, "folder.jpg"], ["folder.jpg", "is a folder", "give an image file"]),
     "a folder without pictures": (["nothing", WAVE], ["nothing", "no images in this folder"]),
+    "an address": (["https://example.org/a.jpg", WAVE], ["https://example.org/a.jpg is an address", "download"]),
     "a glob without match": (["*.webp", WAVE], ["*.webp", "no image matches", "check the pattern"]),
     "a decompression bomb": (
         ["bomb.png", WAVE, "--max-pixels", "100000"],

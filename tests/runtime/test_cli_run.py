@@ -258,6 +258,51 @@ def test_a_reader_that_has_gone_ends_the_command_quietly(pictures, buffered):
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.parametrize("arguments", [["--list-backends"], ["--help"]])
+def test_a_table_or_a_help_without_a_reader_ends_as_quietly(pictures, arguments):
+    """Rich answers a reader that has gone by exit code 1, which is a quality that was not met."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-c", MAIN, *arguments],
+        cwd=pictures,
+        stdout=write,
+        stderr=subprocess.PIPE,
+        timeout=120,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_an_error_that_nobody_can_hear_keeps_its_exit_code(pictures):
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", MAIN, "gone.jpg", "wave.jpg"], cwd=pictures, stderr=full, check=False
+        )
+    assert done.returncode == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_that_ends_the_run_clears_up_what_is_half_written(pictures, name):
+    number = getattr(signal, name)
+    program = f"""
+import os, signal
+from pathlib import Path
+from adain_runtime import files
+from adain_runtime.cli.style import main
+replace = os.replace
+os.replace = lambda *paths: (os.kill(os.getpid(), {int(number)}), replace(*paths))
+main()
+"""
+    command = [sys.executable, "-c", program, "make", "wave.jpg", "-o", "half.adainstyle"]
+    done = subprocess.run(command, cwd=pictures, stderr=subprocess.PIPE, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (128 + number, b"")
+    assert [path.name for path in pictures.iterdir() if "half" in path.name] == []
+
+
 # The run waits in its second picture until the signal comes, so that nothing depends on speed.
 WAITING = """
 import signal, threading, time

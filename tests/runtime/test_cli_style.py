@@ -119,11 +119,16 @@ REFUSED = {
     "an image to mix": (["mix", "wave.jpg", "-o", "m.adainstyle"], ["wave.jpg", "adain-style make"]),
     "other encoders": (
         ["mix", "one.adainstyle", "foreign.adainstyle", "-o", "m.adainstyle"],
-        ["f" * 16, "0123456789abcdef", "make the style again"],
+        ["foreign.adainstyle was made by", "f" * 16, "one.adainstyle has", "0123456789abcdef", "make the style again"],
     ),
     "weights as a text": (["mix", "one.adainstyle", "-o", "m.adainstyle", "--weights", "x"], ["--weights x"]),
     "no output": (["mix", "one.adainstyle"], ["--output", "--help"]),
-    "an image to look at": (["info", "wave.jpg"], ["wave.jpg", "adain-style make"]),
+    "an image to look at": (["info", "wave.jpg"], ["a style is NAME.adainstyle, made with: adain-style make wave.jpg"]),
+    "an output without a name": (["make", "wave.jpg", "-o", ""], ["--output is empty", "-o NAME.adainstyle"]),
+    "a name that is too long": (
+        ["make", "wave.jpg", "-o", f"{'x' * 300}.adainstyle"],
+        ["x.adainstyle: can't be written"],
+    ),
     "an unknown command": (["draw"], ["draw", "--help"]),
 }
 

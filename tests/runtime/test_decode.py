@@ -331,6 +331,10 @@ class TestBadInput:
         [
             (b"", "is empty (0 bytes); copy or download it again"),
             (b"Hello,\nthis is a note.\n", "is a text file, not an image; give a JPEG, PNG"),
+            (
+                b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n",
+                "is PostScript, which can't be read here",
+            ),
             (b"<!DOCTYPE html><title>404</title>", "is a text file, not an image; give a JPEG, PNG"),
             (
                 b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
@@ -342,7 +346,7 @@ class TestBadInput:
             ),
             (b"\xff\xd8\xff\xe0\0\x10JF", "is damaged or cut short (Truncated File Read); copy or download"),
         ],
-        ids=["empty", "text", "html", "heic", "binary", "header cut short"],
+        ids=["empty", "text", "postscript", "html", "heic", "binary", "header cut short"],
     )
     def test_a_file_that_is_no_image(self, tmp_path, content, found):
         (tmp_path / "a.jpg").write_bytes(content)

@@ -63,6 +63,14 @@ def test_the_largest_size_of_a_bundle_makes_tiles(manifest, free):
     assert choose_side(fixed, 300, 256, "auto") == 256
     with pytest.raises(InputError, match="tile 264: over 256, the largest that lite-onnx-fp32 takes"):
         check_tiling(fixed, 264)
+    tiny = replace(fixed, sizes=Sizes(multiple=8, minimum=16, maximum=64))
+    with pytest.raises(InputError, match=r"takes pictures of 64 pixels a side, .*: make that smaller \(--size\)"):
+        choose_side(tiny, 64, 96, "auto")
+
+
+def test_a_number_beyond_all_reason_is_one_line(manifest):
+    with pytest.raises(InputError, match="give auto, off, or the pixels"):
+        parse_tiling("9" * 5000)
 
 
 def test_off_is_refused_with_an_estimate_where_memory_is_short(manifest, free, null_stylizer):

@@ -134,6 +134,17 @@ def test_saved_styles_that_do_not_fit_are_refused(pictures, vgg, tmp_path, stude
         Style(np.zeros(4, np.float32), np.ones(4, np.float32), "0123", name).save(tmp_path / f"{name}.adainstyle")
     with pytest.raises(InputError, match="of encoder 0123, of none of the models"):
         run(pictures, vgg, tmp_path / "out", student_file, styles=tmp_path)
+    ours = encoder_id(load_network(student_file))
+    for name, _ in zip(*painted(pictures), strict=True):
+        Style(np.zeros(3, np.float32), np.ones(3, np.float32), ours, name).save(tmp_path / f"{name}.adainstyle")
+    with pytest.raises(InputError, match=r"0\.adainstyle has 3 channels"):
+        run(pictures, vgg, tmp_path / "out", student_file, styles=tmp_path)
+
+
+def test_one_saved_style_does_not_serve_two_images(pictures, vgg, tmp_path, student_file):
+    (pictures / "style" / "0.webp").write_bytes((pictures / "style" / "0.png").read_bytes())
+    with pytest.raises(InputError, match=r"would both have 0\.adainstyle; rename"):
+        run(pictures, vgg, tmp_path / "out", student_file, styles=tmp_path)
 
 
 def painted(pictures) -> tuple[list[str], list[torch.Tensor]]:

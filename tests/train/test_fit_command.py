@@ -61,6 +61,12 @@ def test_paintings_that_would_overwrite_one_another_are_refused(fit, pictures, t
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_where_a_style_would_be_written_is_refused_before_the_fit(fit, pictures, tmp_path):
+    (tmp_path / "out" / "0.adainstyle").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"0\.adainstyle: is a folder"):
+        fit(pictures / "style" / "0.png")
+
+
 def test_a_painting_that_cannot_be_used_is_named(fit, pictures, tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.png"):
         fit(pictures / "style" / "0.png", tmp_path / "nowhere.png")

@@ -127,6 +127,14 @@ def test_other_sources_than_the_recipes_are_refused_before_a_step(run, tmp_path)
     assert not (tmp_path / "run" / "2-fine").exists()
 
 
+def test_other_sources_are_refused_before_the_targets_that_take_minutes(run, tmp_path):
+    kept = TWO.replace("kept_crops = 0", "kept_crops = 4").replace("kept_pairs = 0", "kept_pairs = 2")
+    code, _, err = run(f'[sources]\n"style images" = "{"0" * 64}"\n' + kept, tmp_path / "run")
+    assert code == 2
+    assert "stage 1-rough: the recipe was taken with another style images" in err
+    assert list((tmp_path / "run").glob("targets-*")) == []
+
+
 @pytest.mark.parametrize(
     ("before", "after", "text"),
     [

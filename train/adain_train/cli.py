@@ -27,7 +27,7 @@ EXAMPLES = console.examples(
     ("adain-train student --teacher vgg19.safetensors ... -o run", "a student"),
     ("adain-train student ... -o run --minutes 60 --resume", "go on"),
     ("adain-train student ... --set perceptual_from=0.1", "any knob"),
-    ("adain-train recipe lite.toml --data photos=DIR ... -o run", "several runs"),
+    ("adain-train recipe lite.toml --data both=DIR ... -o run", "several runs"),
     ("adain-train fit wave.jpg --content photos ... -o styles", "a better style"),
 )
 _SUMMARY = "Train a decoder for VGG-19, or a student of it; measure what came out."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ from adain_runtime.cli import console
 from adain_runtime.errors import InputError
 from adain_runtime.image import save_image
 from adain_runtime.results import command_line, make_folder, write_json
-from adain_runtime.style import SUFFIX, Style
+from adain_runtime.style import SUFFIX, Style, check_encoder
 from adain_train import plots, tables
 from adain_train.data import ImageSet
 from adain_train.devices import Device, chosen_device
@@ -29,6 +29,8 @@ from adain_train.gatys import CONSTANT_STEPS, LEARNING_RATE, STYLE_WEIGHT, mean_
 from adain_train.losses import Perceptual, require_vgg19
 from adain_train.scores import NO_STYLE
 from adain_train.squares import read_squares
+
+_MOST_DIGITS = 9  # of a number of steps
 
 
 def eval_command(
@@ -114,7 +116,7 @@ def _steps(text: str) -> tuple[int, ...]:
     if text == "none":
         return ()
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+    if not all(part.isdecimal() and len(part) <= _MOST_DIGITS and int(part) > 0 for part in parts):
         raise InputError(f"--steps {text}: expected numbers of steps such as 50,100, or none")
     return tuple(sorted({int(part) for part in parts}))
 
@@ -139,6 +141,8 @@ def _saved(
 ) -> dict[str, list[tuple[Tensor, Tensor]]]:
     """The saved style of each image, by the name of the model whose encoder's they are."""
     files = [folder / f"{Path(name).stem}{SUFFIX}" for name in images.names]
+    if twin := next((file.name for file in files if files.count(file) > 1), None):
+        raise InputError(f"--styles {folder}: two images of {images.folder} would both have {twin}; rename one of them")
     if missing := [file.name for file in files if not file.is_file()]:
         raise InputError(
             f"--styles {folder}: no {missing[0]}; it must hold a saved style for each image of {images.folder}"
@@ -147,6 +151,8 @@ def _saved(
     found: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for name, network in networks.items():
         if all(style.encoder_id == encoder_id(network) for style in loaded):
+            for style, file in zip(loaded, files, strict=True):
+                check_encoder(replace(style, source=str(file)), style.encoder_id, network.spec.channels, name)
             numbers = [(torch.from_numpy(style.mean), torch.from_numpy(style.std)) for style in loaded]
             found[name] = [
                 (mean[None, :, None, None].to(device), std[None, :, None, None].to(device)) for mean, std in numbers

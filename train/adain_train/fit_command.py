@@ -102,6 +102,8 @@ def _files(paintings: Iterable[Path], output: Path) -> dict[Path, Path]:
         file = output / f"{painting.stem}{SUFFIX}"
         if file in files.values():
             raise InputError(f"{painting}: two paintings would both become {file.name}; rename one")
+        if file.is_dir():
+            raise InputError(f"{file}: is a folder, and the style of {painting} goes there; choose another -o")
         files[painting] = file
     return files
 

@@ -100,15 +100,16 @@ def _maker(
     init: Path | None,
 ) -> Callable[[Fabric], Task]:
     def make(fabric: Fabric) -> Task:
+        def check(sources: Mapping[str, str]) -> None:
+            for name, wanted in stage.sources.items():
+                if (found := sources.get(name, "none")) != wanted:
+                    raise InputError(
+                        f"stage {stage.name}: the recipe was taken with another {name}: found {found[:12]}, wanted "
+                        f"{wanted[:12]} (SHA-256); give that one, or change the line in the recipe's sources"
+                    )
+
         start = None if init is None else load_network(init)
-        task = student_task(fabric, config, machine, teacher, folders, kept, start)
-        for name, wanted in stage.sources.items():
-            if (found := task.sources.get(name, "none")) != wanted:
-                raise InputError(
-                    f"stage {stage.name}: the recipe was taken with another {name}: found {found[:12]}, wanted "
-                    f"{wanted[:12]} (SHA-256); give that one, or change the line in the recipe's sources"
-                )
-        return task
+        return student_task(fabric, config, machine, teacher, folders, kept, start, check=check)
 
     return make
 

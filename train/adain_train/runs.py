@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +17,7 @@ from adain_train.loop import Outcome, Trainer
 from adain_train.losses import require_vgg19
 from adain_train.pairs import PairData
 from adain_train.runfolder import RunFolder
-from adain_train.student import StudentTask, check_start
+from adain_train.student import StudentTask, check_start, digests
 from adain_train.targets import KeptTargets, LiveTargets, Targets, make_targets, targets_folder
 from adain_train.task import Task
 
@@ -93,6 +93,8 @@ def student_task(
     folders: tuple[Path, Path],
     kept: Path,
     start: Network | None,
+    *,
+    check: Callable[[Mapping[str, str]], None] = lambda _: None,
 ) -> StudentTask:
     """A student's task: its images checked, and its targets made where they are kept.
 
@@ -104,6 +106,8 @@ def student_task(
         folders: of contents and of styles.
         kept: where kept targets lie.
         start: what the student begins as; None is random weights.
+        check: is shown the digests of what it is made of, before the minutes that kept targets take; what it raises
+            is raised.
 
     Raises:
         InputError: a file or folder can't be used, the teacher isn't VGG-19, or the student can't begin as ``start``.
@@ -112,6 +116,7 @@ def student_task(
     master = load_network(teacher)
     require_vgg19(master.encoder, teacher)
     data = pair_data(fabric, config, machine, *folders)
+    check(digests(master, data, start))
     targets: Targets
     if config.kept_crops:
         folder = targets_folder(kept, config, master, data)

@@ -97,6 +97,12 @@ def check_start(config: StudentConfig, start: Network | None) -> None:
         raise InputError(f"--init: {error}; leave out --spec and the widths to train the file's own network") from error
 
 
+def digests(teacher: Network, data: PairData, start: Network | None) -> dict[str, str]:
+    """Digests of the teacher, the data, and the weights that a student begins with: what a model card quotes."""
+    began = {} if start is None else {"init": weights_sha256(start)}
+    return {"teacher": weights_sha256(teacher), **data.digests, **began}
+
+
 class Restyler(nn.Module):
     """The student with everything a step asks of it in one forward pass, as data-parallel training needs it.
 
@@ -169,15 +175,14 @@ class StudentTask:
         self.config, self.data, self.targets = config, data, targets
         self.frozen = teacher
         self.model = Restyler(config.spec, config.seed)
-        self._start = None if start is None else weights_sha256(start)
+        self._digests = digests(teacher, data, start)
         if start is not None:
             self.model.network.load_state_dict(_beginning(start, config, data).state_dict())
 
-    @cached_property
+    @property
     def sources(self) -> Mapping[str, str]:
         """Digests of the teacher, the data, and the weights it began with."""
-        began = {} if self._start is None else {"init": self._start}
-        return {"teacher": weights_sha256(self.frozen), **self.data.digests, **began}
+        return self._digests
 
     @cached_property
     def samples(self) -> Samples:

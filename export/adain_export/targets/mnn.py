@@ -49,6 +49,8 @@ class MnnTarget:
     def probe(self) -> Probe:
         """Whether the tools of the ONNX target are installed, and MNN."""
         tools, backend = probe_tools(), require_probe()
+        if not (tools or backend):
+            return Probe(False, f"{tools.detail}; {backend.detail}", f"{tools.fix} MNN")
         if not tools:
             return tools
         return backend and Probe(True, f"{backend.detail.partition(',')[0]}, {tools.detail}")

@@ -8,7 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 DISTRIBUTION = "adain-edge"
 INTERRUPTED = 130  # 128 + SIGINT, what a shell gives an interrupted program
 READER_GONE = 141  # 128 + SIGPIPE
-TERMINATED = 143  # 128 + SIGTERM
 _ANYTHING = {"ignore_unknown_options": True, "allow_extra_args": True}
 _EXAMPLE_COLUMNS = 78  # of 80, less the margins of typer
 BUG = 70  # EX_SOFTWARE of sysexits.h: neither a failed check (1) nor the caller's mistake (2)
@@ -129,9 +128,9 @@ def run(app: typer.Typer, program: str) -> NoReturn:
         _fail(program, f"{message} (see {program} --help)", 2)
     except (KeyboardInterrupt, typer.Abort):
         _fail(program, "interrupted", INTERRUPTED)
-    except SystemExit:
-        if type(sys.stdout).__name__ == "PacifyFlushWrapper":  # Typer's own answer to a reader that has gone
-            sys.exit(READER_GONE)
+    except SystemExit as error:
+        if error.code == 1 or type(sys.stdout).__name__ == "PacifyFlushWrapper":
+            sys.exit(READER_GONE)  # rich's and Typer's own answers to a reader that has gone; ours is never 1 here
         raise
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
         _drop_stdout()
@@ -152,12 +151,14 @@ def _prepare_process() -> None:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 it lives as long as the process
     if isinstance(sys.stdout, TextIOWrapper):  # a file name that the terminal can't spell is no reason to fail
         sys.stdout.reconfigure(errors="backslashreplace")
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # so that what is half-written is cleared up
-        signal.signal(signal.SIGTERM, _terminate)
+    for name in ("SIGTERM", "SIGHUP"):  # so that what is half-written is cleared up; a Windows has no terminal to lose
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _terminate)
 
 
-def _terminate(*_: object) -> NoReturn:
-    sys.exit(TERMINATED)
+def _terminate(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def _drop_stdout() -> None:
@@ -175,7 +176,8 @@ def _fail(program: str, message: str, code: int) -> NoReturn:
 def say(line: str) -> None:
     """Print a line for the person on stderr: stdout belongs to results."""
     if sys.stderr is not None:  # a closed one is None, for which print would take stdout
-        print(line, file=sys.stderr, flush=True)
+        with suppress(OSError):  # it takes nothing, as on a full disk: the exit code says it all the same
+            print(line, file=sys.stderr, flush=True)
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -55,7 +55,11 @@ def run(
     ] = None,
     output: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--output", "-o", help="File, or folder for many. Default: CONTENT-STYLE beside you."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="File, or folder for many. Default: CONTENT-STYLE, or stylized for many.",
+        ),
     ] = None,
     model: Annotated[str, typer.Option(help=f"Bundle folder, or an embedded model ({_embedded()}).")] = EMBEDDED_MODEL,
     backend: Annotated[str, typer.Option(help="What runs it; see --list-backends.")] = "onnx",

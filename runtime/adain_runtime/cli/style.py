@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NoReturn, Optional
 
@@ -13,7 +14,7 @@ from adain_runtime.cli import console
 from adain_runtime.cli.run import parse_weights
 from adain_runtime.errors import InputError
 from adain_runtime.jobs import find_contents
-from adain_runtime.style import SUFFIX, Style, mix
+from adain_runtime.style import SUFFIX, Style, check_encoder, mix
 from adain_runtime.stylizer import EMBEDDED_MODEL, MAX_PIXELS, STYLE_SIZE, Stylizer
 
 EXAMPLES = console.examples(
@@ -61,6 +62,8 @@ def make(
 ) -> None:
     """Encode paintings once: one style, or one mix of several."""
     images = [os.fspath(path) for image in images for path in _paintings(image)]
+    if output == "":
+        raise InputError(f"--output is empty; name the style's file with -o NAME{SUFFIX}")
     if output is None and len(images) > 1:
         raise InputError(f"{len(images)} images make one mixed style: name it with -o NAME{SUFFIX}")
     target = Path(output or Path(images[0]).stem + SUFFIX)
@@ -83,7 +86,10 @@ def mix_files(
 ) -> None:
     """Mix saved styles into a new one."""
     _refuse_replacing(Path(output), files)
-    _save(mix([_load(file) for file in files], parse_weights(weights)), Path(output), as_json)
+    styles = [_load(file) for file in files]
+    for style, file in zip(styles[1:], files[1:], strict=True):  # here, where the files have names
+        check_encoder(replace(style, source=file), styles[0].encoder_id, styles[0].channels, files[0])
+    _save(mix(styles, parse_weights(weights)), Path(output), as_json)
 
 
 @app.command()
@@ -116,7 +122,11 @@ def _paintings(image: str) -> list[Path]:
 
 
 def _refuse_replacing(output: Path, inputs: list[str]) -> None:
-    if output.exists() and any(Path(name).exists() and output.samefile(name) for name in inputs):
+    try:
+        same = output.exists() and any(Path(name).exists() and output.samefile(name) for name in inputs)
+    except OSError as error:
+        raise InputError(f"{output}: can't be written ({error.strerror or error}); choose another -o") from error
+    if same:
         raise InputError(f"{output}: would replace an input; choose another -o")
 
 
