@@ -316,7 +316,7 @@ class Run:
             InputError: no such file, or see `from_json`.
         """
         file = path / FILE if path.is_dir() else path
-        made = path.parent if path.suffix else path
+        made = path.parent if path.suffix == ".json" else path
         try:
             if file.exists() and not file.is_file():  # opening a pipe would wait for its writer
                 raise InputError(f"{file}: is no file; give a {FILE} of adain-parity run")
