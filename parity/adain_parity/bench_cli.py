@@ -70,7 +70,7 @@ def bench(
     """Measure the stylizer part and the whole of adain-run, backend by backend in turn, and write tables and a plot."""
     from adain_export.target import get_target
 
-    require("adain-bench", get_target("onnx").probe())  # it measures what it has exported
+    require("what it measures is exported first", get_target("onnx").probe())
     require_matplotlib()
     from rich.markdown import Markdown
 
