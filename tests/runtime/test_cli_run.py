@@ -289,12 +289,11 @@ def test_an_error_that_nobody_can_hear_keeps_its_exit_code(pictures):
 def test_a_signal_that_ends_the_run_clears_up_what_is_half_written(pictures, name):
     number = getattr(signal, name)
     program = f"""
-import os, signal
+import os
 from pathlib import Path
-from adain_runtime import files
 from adain_runtime.cli.style import main
-replace = os.replace
-os.replace = lambda *paths: (os.kill(os.getpid(), {int(number)}), replace(*paths))
+replace = Path.replace
+Path.replace = lambda *paths: (os.kill(os.getpid(), {int(number)}), replace(*paths))
 main()
 """
     command = [sys.executable, "-c", program, "make", "wave.jpg", "-o", "half.adainstyle"]
