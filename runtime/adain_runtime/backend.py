@@ -71,7 +71,8 @@ class Options:
         """
         for option in fields(self):
             if option.name not in honoured and getattr(self, option.name) != option.default:
-                raise InputError(f"backend {backend} has no option {option.name!r}")
+                known = ", ".join(honoured) or "none"
+                raise InputError(f"backend {backend} has no option {option.name!r}; its options: {known}")
 
 
 class Session(Protocol):

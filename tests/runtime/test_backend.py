@@ -92,9 +92,11 @@ def test_threads_that_make_no_sense_here_are_refused(threads):
 @pytest.mark.parametrize("option", [{"threads": 2}, {"provider": "cuda"}, {"allow_fallback": True}])
 def test_an_option_that_a_backend_can_not_honour_is_refused_by_name(tiny, option):
     (name,) = option
-    with pytest.raises(InputError, match=f"backend null has no option '{name}'"):
+    with pytest.raises(InputError, match=f"backend null has no option '{name}'; its options: none"):
         open_bundle(tiny, backend="null", **option)
     Options(**option).only("null", name)
+    with pytest.raises(InputError, match=f"has no option '{name}'; its options: rebuild, exact"):
+        Options(**option).only("other", "rebuild", "exact")
 
 
 def test_a_bundle_of_another_target_is_refused_with_the_targets_that_run(make_bundle, tmp_path):
