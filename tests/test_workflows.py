@@ -253,3 +253,11 @@ def test_the_action_shows_the_summary_where_there_is_one(act, tmp_path):
     (tmp_path / "parity-report" / "parity.md").write_text("## All hold\n")
     assert act("Summarise")[0] == 0
     assert (tmp_path / "github_step_summary").read_text() == "## All hold\n"
+
+
+def test_a_job_that_asks_for_tensorrt_brings_it():
+    """No extra does: it is the machine's, or a package beside."""
+    asking = [step["with"] for _, step in steps() if "trt" in step.get("with", {}).get("require", "").split()]
+    assert len(asking) == 2
+    for given in asking:
+        assert given.get("system-site-packages") is True or "tensorrt" in given.get("packages", "")

@@ -31,7 +31,7 @@ from adain_runtime.backend import require
 from adain_runtime.bundle import Bundle
 from adain_runtime.errors import AdainError, InputError
 from adain_runtime.files import sha256_file
-from adain_runtime.results import write_json
+from adain_runtime.results import make_folder, write_json
 
 if TYPE_CHECKING:
     from adain_model.network import Network
@@ -166,7 +166,7 @@ def bundle_for(
             return Made(str(Bundle.open(found.parent).path))
         except AdainError:
             continue  # damaged: exported again
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     result = folder / "result.json"
     order = Order(
         target=target,

@@ -20,6 +20,7 @@ from adain_parity.machine import processor
 from adain_runtime.backend import get_backend, require
 from adain_runtime.cli import console
 from adain_runtime.errors import InputError
+from adain_runtime.results import make_folder
 
 if TYPE_CHECKING:
     from adain_model.network import Network
@@ -84,6 +85,7 @@ def bench(
     for path in checkpoint or ():
         if not path.is_file():
             raise InputError(f"{path}: no such checkpoint; adain-model import makes one")
+    make_folder(output.parent)
     rows: list[Row] = []
     left_out: list[LeftOut] = []
     used, peak, watch = threads or os.cpu_count() or 1, 0.0, LoadWatch()

@@ -12,6 +12,7 @@ from adain_parity.bench import LeftOut, Row
 from adain_parity.bench_load import Load
 from adain_runtime.errors import UnavailableError
 from adain_runtime.files import replacing_file
+from adain_runtime.results import make_folder
 
 _HEADER = ("contender", "ms", "quartiles", "x plain", "GFLOP/s", "of sgemm", "peak MB", "load ms", "file MB", "PSNR")
 
@@ -83,7 +84,7 @@ def write(found: Benchmark, base: Path) -> tuple[Path, ...]:
     Raises:
         InputError: a file can't be written.
     """
-    base.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(base.parent)
     paths = tuple(base.with_name(base.name + suffix) for suffix in (".json", ".md", ".png"))
     for path, text in ((paths[0], found.to_json()), (paths[1], found.to_markdown())):
         with replacing_file(path) as part:

@@ -89,12 +89,16 @@ def planned(
         return _exported(matrix, model, row, precision, root, cache)
 
     with ThreadPoolExecutor(jobs) as pool:
-        made = [pool.submit(artefact, row, precision, model) for row, precision, _, model in wanted]
-        cases = (
-            _cases(matrix, row, precision, model, future.result(), limits)
-            for future, (row, precision, limits, model) in zip(made, wanted, strict=True)
-        )
-        return _distinct(list(chain.from_iterable(cases)))
+        try:
+            made = [pool.submit(artefact, row, precision, model) for row, precision, _, model in wanted]
+            cases = (
+                _cases(matrix, row, precision, model, future.result(), limits)
+                for future, (row, precision, limits, model) in zip(made, wanted, strict=True)
+            )
+            return _distinct(list(chain.from_iterable(cases)))
+        except BaseException:  # such as Ctrl-C: what has not begun is minutes of work
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def planned_bundles(

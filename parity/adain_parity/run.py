@@ -27,6 +27,7 @@ from adain_parity.truths import Truths
 from adain_parity.worker import Job, Outcome
 from adain_runtime.backends.onnx import short_name
 from adain_runtime.files import replacing_file
+from adain_runtime.results import make_folder
 
 ACCELERATORS = (
     "cuda",
@@ -88,38 +89,42 @@ def run_cases(plans: Sequence[Planned], settings: Settings, report: Report = lam
         settings: how.
         report: told after every case.
     """
-    (settings.out / PICTURES).mkdir(parents=True, exist_ok=True)
+    make_folder(settings.out / PICTURES)
     with TemporaryDirectory(prefix="adain-parity-") as folder, ThreadPoolExecutor(settings.jobs) as pool:
-        work = Path(folder)
-        truths: dict[str, Truths] = {}
-        for plan in plans:
-            runs = plan.artefact is not None and not plan.row.only_builds
-            if runs and plan.model.name not in truths:
-                place = work / f"truths-{len(truths)}"
-                place.mkdir()
-                reference = Reference(plan.model.network, exact=settings.exact)
-                truths[plan.model.name] = Truths(reference, settings.root, place)
-        waiting = []
-        for i, plan in enumerate(plans):
-            place = work / f"case-{i}"
-            place.mkdir()
-            if plan.artefact is None:
-                waiting.append(pool.submit(lambda case: case, plan.case))
-            elif plan.row.only_builds:
-                waiting.append(pool.submit(built_case, plan, place, settings.limits))
-            else:
-                one = _Case(plan, truths[plan.model.name], truths[plan.model.name].of(plan.cell), place, settings)
-                waiting.append(pool.submit(one.run))
-        cases = []
         try:
-            for done, future in enumerate(waiting, start=1):
-                cases.append(future.result())
-                report(done, len(waiting), cases[-1].id)
+            return _run_all(plans, settings, report, pool, Path(folder))
         except BaseException:
-            for future in waiting:
-                future.cancel()
+            pool.shutdown(wait=False, cancel_futures=True)
             raise
-        return cases
+
+
+def _run_all(
+    plans: Sequence[Planned], settings: Settings, report: Report, pool: ThreadPoolExecutor, work: Path
+) -> list[Case]:
+    truths: dict[str, Truths] = {}
+    for plan in plans:
+        runs = plan.artefact is not None and not plan.row.only_builds
+        if runs and plan.model.name not in truths:
+            place = work / f"truths-{len(truths)}"
+            place.mkdir()
+            reference = Reference(plan.model.network, exact=settings.exact)
+            truths[plan.model.name] = Truths(reference, settings.root, place)
+    waiting = []
+    for i, plan in enumerate(plans):
+        place = work / f"case-{i}"
+        place.mkdir()
+        if plan.artefact is None:
+            waiting.append(pool.submit(lambda case: case, plan.case))
+        elif plan.row.only_builds:
+            waiting.append(pool.submit(built_case, plan, place, settings.limits))
+        else:
+            one = _Case(plan, truths[plan.model.name], truths[plan.model.name].of(plan.cell), place, settings)
+            waiting.append(pool.submit(one.run))
+    cases = []
+    for done, future in enumerate(waiting, start=1):
+        cases.append(future.result())
+        report(done, len(waiting), cases[-1].id)
+    return cases
 
 
 @dataclass(frozen=True, eq=False)

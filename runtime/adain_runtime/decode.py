@@ -189,8 +189,9 @@ def _pixels(image: Image.Image, name: str, max_pixels: int | None, *, managed: b
         raise InputError(f"{name} has no pixels ({image.width}x{image.height}); give an image")
     try:
         with _pillow(max_pixels):
+            stored = _stored_mode(image)
             image.load()
-            upright = _upright(image)
+            upright = _with_8_bit_key(_upright(image), stored)
             colour, alpha = _channels(upright)
         rgb = _rgb(colour, _srgb_transform(colour, image.info.get("icc_profile") if managed else None))
     except InputError as error:
@@ -222,6 +223,32 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
+_GREY_STEPS = {"L;2": 85, "L;4": 17}
+_DEEP = "RGB;16B"
+
+
+def _stored_mode(image: Image.Image) -> str:
+    """Pillow's name of how a file stores its pixels, such as ``L;4``; empty where it has been decoded before."""
+    tiles = getattr(image, "tile", [])
+    found = tiles[0][3] if tiles else ""
+    return found if isinstance(found, str) else ""
+
+
+def _with_8_bit_key(image: Image.Image, stored: str) -> Image.Image:
+    """The image with its transparent colour in 8 bits: of a PNG Pillow scales the pixels and leaves that as it was."""
+    key = image.info.get("transparency")
+    scaled = key
+    if isinstance(key, int):
+        scaled = key * _GREY_STEPS.get(stored, 1)
+    elif isinstance(key, tuple) and (stored == _DEEP or max(key) > 255):
+        scaled = tuple(value >> 8 for value in key)
+    if scaled == key:
+        return image
+    image = image.copy()
+    image.info["transparency"] = scaled
+    return image
+
+
 def _channels(image: Image.Image) -> tuple[Image.Image, NDArray[np.uint8] | None]:
     """Split an image of any mode into its colours, of mode L, RGB or CMYK, and its alpha."""
     key = image.info.get("transparency")
@@ -231,9 +258,6 @@ def _channels(image: Image.Image) -> tuple[Image.Image, NDArray[np.uint8] | None
         return Image.fromarray(_to_8_bit(values)), None if hidden is None else _opaque_but(hidden)
     if image.mode in ("La", "RGBa"):
         image = image.convert(image.mode.upper())
-    if image.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:
-        # A 16-bit PNG: Pillow keeps the high byte of its pixels, and both bytes of its transparent colour.
-        return image, _opaque_but((np.asarray(image) == np.array(key) >> 8).all(axis=2))
     if image.mode != "CMYK" and image.has_transparency_data:
         grey = image.mode in ("1", "L", "LA")
         image = image.convert("LA" if grey else "RGBA")

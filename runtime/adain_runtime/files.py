@@ -23,6 +23,15 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def identity(path: str | Path) -> tuple[int, int] | None:
+    """What tells a file from every other, however it is spelt; None for what can't be looked at."""
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _sibling(path: Path) -> Path:
     # cut, so that a name as long as a file system takes (255 bytes, 4 a character) has room for the rest
     return path.with_name(f".{path.name[:60]}.{secrets.token_hex(4)}.part")
@@ -45,7 +54,7 @@ def replacing_file(path: Path) -> Iterator[Path]:
     part = _sibling(path)
     try:
         yield part
-        with part.open("rb") as file:
+        with part.open("r+b") as file:  # Windows flushes what is open for writing only
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 from adain_runtime.decode import stated_size
 from adain_runtime.errors import AdainError, InputError
+from adain_runtime.files import identity
 from adain_runtime.image import (
     WRITABLE,
     Photo,
@@ -32,7 +34,9 @@ READABLE = frozenset(
     }
 )
 DEFAULT_FOLDER = "stylized"
-LARGE = 16_000_000  # pixels from which on photos are decoded, stylised and encoded one after the other
+LARGE = 16_000_000  # pixels from which on photos are stylised and encoded one after the other
+LONGEST_NAME = 255  # bytes that file systems take
+_SEPARATORS = tuple(separator for separator in (os.sep, os.altsep) if separator)
 AT_ONCE = 2  # photos in the network, with half of the cores each: 1.3 times as fast on two cores (benchmarks/folder.py)
 
 
@@ -106,13 +110,14 @@ def find_contents(content: str) -> tuple[list[Path], bool]:
 def _find(content: str) -> tuple[list[Path], bool]:
     path = Path(content)
     if path.is_dir():
-        files = sorted(f for f in path.iterdir() if f.suffix.lower() in READABLE and f.is_file())
+        shown = (f for f in path.iterdir() if not f.name.startswith("."))  # as a glob: a Mac leaves ._photo.jpg
+        files = sorted(f for f in shown if f.suffix.lower() in READABLE and f.is_file())
         if not files:
             raise InputError(f"{content}: no images in this folder (looked for {' '.join(sorted(READABLE))})")
         return files, True
     if not path.exists() and glob.has_magic(content):
         names = glob.glob(content, recursive=True)  # noqa: PTH207 a pattern may be absolute, which Path.glob refuses
-        files = sorted(f for f in map(Path, names) if f.suffix.lower() in READABLE and f.is_file())
+        files = sorted(f for f in {*map(Path, names)} if f.suffix.lower() in READABLE and f.is_file())
         if not files:
             raise InputError(f"{content}: no image matches; check the pattern")
         return files, True
@@ -146,7 +151,7 @@ def plan(
 
 
 def _pair(contents: Sequence[Path], many: bool, label: str, output: str | None, keep: Sequence[Path]) -> list[Job]:
-    if many or (output is not None and (output.endswith(os.sep) or Path(output).is_dir())):
+    if many or (output is not None and (output.endswith(_SEPARATORS) or Path(output).is_dir())):
         folder = Path(DEFAULT_FOLDER if output is None else output)
         if (folder.exists() and not folder.is_dir()) or (folder.suffix in WRITABLE and not folder.is_dir()):
             raise InputError(f"{folder}: names a file, and many pictures need a folder: choose another -o")
@@ -154,21 +159,33 @@ def _pair(contents: Sequence[Path], many: bool, label: str, output: str | None, 
     else:
         name = default_name(contents[0], label) if output is None else output
         jobs = [Job(contents[0], Path(name))]
-    by_output: dict[Path, Path] = {}
+    inputs = {identity(path) for path in (*contents, *keep)} - {None}
+    by_output: dict[str, Job] = {}
     for job in jobs:
         check_writable(job.output)
-        if job.output.exists() and any(_same(job.output, path) for path in (*contents, *keep)):
+        if job.output.exists() and identity(job.output) in inputs:
             raise InputError(f"{job.output}: would replace an input; choose another -o")
-        twin = by_output.setdefault(job.output, job.content)
-        if twin is not job.content:
-            raise InputError(f"{twin} and {job.content} would both become {job.output}; stylise them one by one")
+        folded = unicodedata.normalize("NFC", str(job.output)).casefold()
+        twin = by_output.setdefault(folded, job)
+        if twin is not job and (twin.output == job.output or _folds(_standing(job.output.parent))):
+            raise InputError(
+                f"{twin.content} and {job.content} would both become {job.output}; stylise them one by one"
+            )
     return jobs
 
 
 def default_name(content: Path, label: str) -> str:
-    """``photo-wave.jpg``: the content's suffix where it can be written, else ``.png``."""
+    """``photo-wave.jpg``: the content's suffix where it can be written, else ``.png``; cut to what a name may be."""
     suffix = content.suffix if content.suffix.lower() in WRITABLE else ".png"
-    return f"{content.stem}-{label}{suffix}"
+    label = _cut(label, LONGEST_NAME // 2)
+    return f"{_cut(content.stem, LONGEST_NAME - len(os.fsencode(f'-{label}{suffix}')))}-{label}{suffix}"
+
+
+def _cut(name: str, most: int) -> str:
+    """As much of its beginning as is at most so many bytes in a file's name."""
+    while len(os.fsencode(name)) > most:
+        name = name[:-1]
+    return name
 
 
 def run_jobs(
@@ -185,10 +202,10 @@ def run_jobs(
     """Make the pictures, ``batch_size`` at a time; each is on disk, whole, when its ``Done`` is given, in their order.
 
     A picture that can't be made is given as ``Failed`` and the run goes on. While some are stylised, in the caller's
-    thread, those before are encoded and those after decoded, each in a thread of their own; a large photo has the
-    memory to itself, and photos that fit ``at_once`` are stylised two at a time. Ctrl-C finishes what is being written,
-    gives it, and goes on as ``KeyboardInterrupt``. ``admit`` is told a file's height and width before its pixels are
-    decoded, and raises where that is too large.
+    thread, those before are encoded and those after decoded, each in a thread of their own; a large photo is
+    stylised and encoded with nothing beside it, and photos that fit ``at_once`` are stylised two at a time. Ctrl-C
+    finishes what is being written, gives it, and goes on as ``KeyboardInterrupt``. ``admit`` is told a file's height
+    and width before its pixels are decoded, and raises where that is too large.
     """
     batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
     load = partial(_load, size=size, max_pixels=max_pixels, admit=admit)
@@ -200,7 +217,7 @@ def run_jobs(
         batches,
         Steps(
             load=load,
-            alone=lambda works: sum(work.pixels for work in works) > LARGE,
+            alone=lambda works: sum(work.pixels for work in works) >= LARGE,
             stylize=partial(_stylized, stylize),
             save=save,
             lanes=None if at_once is None or batch_size > 1 else _lanes(at_once),
@@ -272,13 +289,30 @@ def _save(works: list[_Work], *, quality: int) -> list[Done | Failed]:
     return saved
 
 
-def _same(a: Path, b: Path) -> bool:
-    return b.exists() and a.samefile(b)
+def _standing(folder: Path) -> Path:
+    """The folder itself where it is there, else the nearest above it that is.
+
+    Raises:
+        InputError: none is, as on a drive that isn't there.
+    """
+    there = next((place for place in (folder, *folder.parents) if place.exists()), None)
+    if there is None:
+        raise InputError(f"{folder}: there is no {folder.anchor or 'such folder'} here; choose another -o")
+    return there
+
+
+def _folds(folder: Path) -> bool:
+    """Whether names that differ in case are one here, as on most disks of a Mac or of Windows."""
+    try:
+        with TemporaryDirectory(prefix=".adain-", dir=folder) as made:
+            return Path(made).with_name(Path(made).name.upper()).exists()
+    except OSError:  # it can't be written, which is said where that is looked at
+        return False
 
 
 def _check_folder(folder: Path) -> None:
     """Refuse a folder that can't be made or written, before any work; it is made when there is something to put in."""
-    there = next(place for place in (folder, *folder.parents) if place.exists())
+    there = _standing(folder)
     try:
         with TemporaryDirectory(prefix=".adain-", dir=there):  # permission bits don't tell of read-only file systems
             pass

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from adain_runtime.errors import InputError
 from adain_runtime.moments import Moments
+from adain_runtime.planes import padded_indices
 from adain_runtime.style import Style
 
 Floats = NDArray[np.float32]
@@ -72,26 +73,29 @@ def cell_masks(masks: Floats, stride: int) -> Floats:
     return cells
 
 
-def cells_of_regions(masks: Sequence[Floats], styles: int, stride: int, *, padded: tuple[int, int]) -> Floats:
+def cells_of_regions(
+    masks: Sequence[Floats], styles: int, stride: int, *, padded: tuple[int, int], repeated: bool
+) -> Floats:
     """``region_masks`` over feature cells, without the masks of all regions in memory at once.
 
     Args:
         masks: see ``region_masks``.
         styles: how many styles there are.
         stride: pixels of a cell.
-        padded: height and width of the padded picture; the masks' edges are repeated into the padding.
+        padded: height and width of the padded picture; the masks are padded as it is, cell for cell.
+        repeated: see ``padded_indices``.
 
     Returns:
         [K,h,w] float32.
     """
     height, width = masks[0].shape
+    rows = padded_indices(height, padded[0], repeated=repeated)
+    columns = slice(None) if width == padded[1] else padded_indices(width, padded[1], repeated=repeated)
     cells = np.empty((styles, padded[0] // stride, padded[1] // stride), np.float32)
     for top in range(0, padded[0], _STRIP * stride):
         bottom = min(padded[0], top + _STRIP * stride)
-        rows = slice(min(top, height - 1), min(bottom, height))
-        strip = region_masks([mask[rows] for mask in masks], styles, rows.stop - rows.start, width)
-        below = bottom - top - strip.shape[1]
-        strip = np.pad(strip, ((0, 0), (0, below), (0, padded[1] - width)), mode="edge")
+        strips = [mask[rows[top:bottom]][:, columns] for mask in masks]
+        strip = region_masks(strips, styles, bottom - top, padded[1])
         cells[:, top // stride : bottom // stride] = cell_masks(strip, stride)
     return cells
 

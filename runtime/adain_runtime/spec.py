@@ -93,6 +93,11 @@ class NetworkSpec:
         return cls(**values)
 
 
+def is_name(value: object) -> bool:
+    """Whether this is a network's name: letters, digits, ``-`` and ``_``, as files and folders are called after it."""
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
 def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -103,7 +108,7 @@ def is_number(value: object) -> bool:
 
 
 def _problem(spec: NetworkSpec) -> str | None:  # noqa: PLR0911 one return a rule reads best
-    if not (isinstance(spec.name, str) and _NAME.fullmatch(spec.name)):
+    if not is_name(spec.name):
         return "the name must be letters, digits, '-' and '_'"
     for part, stages in (("encoder", spec.encoder), ("decoder", spec.decoder)):
         if not stages or not all(stages) or not all(_whole(width) and width > 0 for s in stages for width in s):

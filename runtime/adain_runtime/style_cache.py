@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import PIL
 
+from adain_runtime.cache import SWITCH
 from adain_runtime.errors import InputError
 from adain_runtime.files import replacing_file, sha256_file
 from adain_runtime.style import Style
 
-SWITCH = "ADAIN_CACHE"
-"""The environment variable: ``off``, or the folder to use."""
+FOLDER = "styles"
+"""Of the person's caches."""
 
 MOST = 512
 """Entries that are kept; the ones that were not used for longest go first. An entry is a few kilobytes."""
@@ -25,30 +25,6 @@ MOST = 512
 _FORMAT = 1
 _SUFFIX = ".stats"
 _DIGEST = 32
-
-
-def default_folder() -> Path | None:
-    """Where styles are kept: ``$ADAIN_CACHE``, else the platform's cache folder; None where the variable says ``off``.
-
-    That is ``$XDG_CACHE_HOME`` where it is set, ``~/.cache`` on Linux, ``~/Library/Caches`` on macOS and
-    ``%LOCALAPPDATA%`` on Windows, each with ``adain-edge/styles`` in it.
-    """
-    chosen = os.environ.get(SWITCH, "")
-    if chosen.lower() in ("off", "0", "no", "false"):
-        return None
-    if chosen:
-        return Path(chosen)
-    xdg, local = os.environ.get("XDG_CACHE_HOME", ""), os.environ.get("LOCALAPPDATA", "")
-    if Path(xdg).is_absolute():  # as its specification has it, a relative one is passed over
-        base = Path(xdg)
-    elif sys.platform == "win32" and local:
-        base = Path(local)
-    else:
-        try:
-            base = Path("~/Library/Caches" if sys.platform == "darwin" else "~/.cache").expanduser()
-        except RuntimeError:  # nobody's home, as in some containers
-            return None
-    return base / "adain-edge" / "styles"
 
 
 class StyleCache:
@@ -75,8 +51,10 @@ class StyleCache:
         if self._folder is None:
             return None
         try:
+            if not image.is_file():  # opening a pipe would wait for its writer, and a device may have no end
+                return None
             content = sha256_file(image)
-        except OSError:
+        except (OSError, ValueError):
             return None
         return hashlib.sha256("\n".join(map(str, (_FORMAT, PIL.__version__, content, *facts))).encode()).hexdigest()
 

@@ -63,8 +63,10 @@ class StyleEncoder:
             photo = resize_shorter(photo, size, enlarge=False)
         if recolour:
             return photo
+        device = self._session.device
         style = self.encode(photo, name)
-        self._cache.keep(key, style)
+        if self._session.device.startswith(device):  # it may say more by now; another is a fallback, known only now
+            self._cache.keep(key, style)
         return style
 
     def _facts(self) -> tuple[object, ...]:
@@ -79,7 +81,7 @@ class StyleEncoder:
         if manifest.sizes.exact:
             fitting = largest_shorter_side(photo.height, photo.width, manifest.sizes)
             photo = resize_shorter(photo, min(fitting, photo.height, photo.width), enlarge=False)
-        side = choose_side(manifest, photo.height, photo.width, "auto")
+        side = choose_side(manifest, photo.height, photo.width, "auto", decode=False)
         if side is not None:
             moments = Moments.nothing(manifest.spec.channels)
             for _, features in TiledPicture(self._session, photo.rgb, side).encode():

@@ -14,6 +14,7 @@ import numpy as np
 
 from adain_runtime.arguments import real_number, several, whole_number
 from adain_runtime.backend import Session, Sharing, open_bundle, release
+from adain_runtime.cache import cache_folder
 from adain_runtime.color import match_color, transfer_luminance
 from adain_runtime.decode import stated_size
 from adain_runtime.errors import InputError
@@ -22,10 +23,10 @@ from adain_runtime.planes import Floats, Pixels, planes_for, to_pixels
 from adain_runtime.regions import OneStyle, Regions, cells_of_regions, check_mask_count, check_masks, region_masks
 from adain_runtime.spec import NetworkSpec
 from adain_runtime.style import Style, mix, shares_of
-from adain_runtime.style_cache import StyleCache, default_folder, warn
+from adain_runtime.style_cache import FOLDER, StyleCache, warn
 from adain_runtime.style_encoder import StyleEncoder, StyleLike
 from adain_runtime.tiled import Progress, TiledPicture
-from adain_runtime.tiling import Tiling, check_tiling, choose_side, pictures_at_once
+from adain_runtime.tiling import Tiling, check_decoder, check_tiling, choose_side, pictures_at_once
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -94,7 +95,7 @@ class Stylizer:
             rebuild=rebuild,
             exact=exact,
         )
-        return cls(session, StyleCache(default_folder() if cache else None, tell))
+        return cls(session, StyleCache(cache_folder(FOLDER) if cache else None, tell))
 
     @property
     def spec(self) -> NetworkSpec:
@@ -279,6 +280,7 @@ class Stylizer:
             raise InputError("weights and masks exclude each other: a mask says where a style goes, and how much")
         if masks:
             check_mask_count(masks, styles)
+            check_decoder(self.session.bundle.manifest, "masks")
         if whole_number("batch size", batch_size) < 1:
             raise InputError(f"batch size must be at least 1, found {batch_size}")
         check_tiling(self.session.bundle.manifest, tile)
@@ -326,7 +328,7 @@ class Stylizer:
         check_masks(masks, len(styles), height, width)
         picture = TiledPicture(self.session, image, side)
         restyle = Regions(
-            cells_of_regions(masks, len(styles), self.spec.stride, padded=picture.padded),
+            cells_of_regions(masks, len(styles), self.spec.stride, padded=picture.padded, repeated=picture.repeated),
             styles,
             alpha,
             correction=self.spec.correction,

@@ -49,6 +49,7 @@ class TiledPicture:
 
     Attributes:
         padded: height and width in pixels as the network sees them.
+        repeated: how it is padded, see ``padded_indices``.
     """
 
     def __init__(self, session: Session, image: Pixels, side: int | None) -> None:
@@ -74,7 +75,7 @@ class TiledPicture:
             height, width = padded_size(image.shape[0], image.shape[1], sizes)
         else:
             height, width = (padded_side(pixels, sizes.multiple, sizes.minimum) for pixels in image.shape[:2])
-        self.padded, self._repeated = (height, width), bool(sizes.exact)
+        self.padded, self.repeated = (height, width), bool(sizes.exact)
         self._cells = (height // self._stride, width // self._stride)
         self._side = max(self._cells) if side is None else side // self._stride
         self._encoding = self._cut(encoder_halo(manifest.spec))
@@ -172,7 +173,7 @@ class TiledPicture:
 
     def _encode_window(self, rows: tuple[int, int], columns: tuple[int, int]) -> NDArray[Any]:
         top, bottom, left, right = (cell * self._stride for cell in (*rows, *columns))
-        window = padded_window(self._image, (top, bottom), (left, right), repeated=self._repeated)
+        window = padded_window(self._image, (top, bottom), (left, right), repeated=self.repeated)
         return self._session.run("encoder", {"image": as_planes([window])})["features"]
 
     def _cut(self, halo: int) -> list[Tile]:

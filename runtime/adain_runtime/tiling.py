@@ -37,16 +37,33 @@ def check_tiling(manifest: Manifest, tile: object) -> None:
     """Refuse a tiling that a network can't be run with.
 
     Raises:
-        InputError: neither ``auto``, ``off`` nor a number of pixels, or a number that is too small.
+        InputError: neither ``auto``, ``off`` nor a number of pixels, a number that is too small, or a bundle without
+            the decoder that tiles want.
     """
     if tile in ("auto", "off"):
         return
     if not isinstance(tile, int) or isinstance(tile, bool):
         raise InputError(f"tile {tile!r}: give auto, off, or the pixels of a tile's side, such as 512")
     check_side(manifest, tile)
+    check_decoder(manifest, f"tile {tile}")
 
 
-def choose_side(manifest: Manifest, height: int, width: int, tile: Tiling, *, together: int = 1) -> int | None:
+def check_decoder(manifest: Manifest, what: str) -> None:
+    """Refuse what wants encoder and decoder apart where there is a stylizer alone.
+
+    Raises:
+        InputError: the bundle has no decoder.
+    """
+    if "decoder" not in manifest.parts:
+        raise InputError(
+            f"{what}: {manifest.folder_name} has no decoder, which this wants; export it again with "
+            "--parts encoder,stylizer,decoder"
+        )
+
+
+def choose_side(
+    manifest: Manifest, height: int, width: int, tile: Tiling, *, together: int = 1, decode: bool = True
+) -> int | None:
     """Pixels of a tile's side for a picture, or None where it is run as a whole.
 
     Args:
@@ -55,6 +72,7 @@ def choose_side(manifest: Manifest, height: int, width: int, tile: Tiling, *, to
         width: of the picture, in pixels.
         tile: what was asked for.
         together: pictures of this size that would run at once.
+        decode: False where the encoder is all that is run.
 
     Raises:
         InputError: ``off``, and the estimate is over the memory that is free.
@@ -78,6 +96,8 @@ def choose_side(manifest: Manifest, height: int, width: int, tile: Tiling, *, to
         return tile if max(sides) > tile else None
     fits = sizes.maximum is None or max(sides) <= sizes.maximum
     if fits and need <= working_memory(available):
+        return None
+    if decode and "decoder" not in manifest.parts:  # padded_size says what fits
         return None
     if sizes.maximum is not None and sizes.maximum < smallest_side(manifest):
         raise InputError(

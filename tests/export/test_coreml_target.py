@@ -326,7 +326,9 @@ def test_a_damaged_package_is_refused_when_the_bundle_is_opened(small, tmp_path,
 
 def test_a_missing_coremltools_is_told_with_the_line_that_installs_it(strided, tmp_path, monkeypatch):
     monkeypatch.setattr(coreml, "find_spec", lambda name: None if name == "coremltools" else object())
-    with pytest.raises(UnavailableError, match=r'coremltools not installed; pip install torch "coremltools>=9\.0,<10"'):
+    with pytest.raises(
+        UnavailableError, match=r'coremltools not installed; pip install torch "coremltools>=9\.0,<10" thr'
+    ):
         TARGET.export(strided, CoremlRequest("x"), tmp_path)
 
 

@@ -153,10 +153,12 @@ def test_three_files_are_written_and_the_plot_is_a_picture(tmp_path):
         (["--size", "100"], "multiples of 8"),
         (["--photo", "nowhere.jpg"], "nowhere.jpg: no such image; give one with --photo FILE"),
         (["--checkpoint", "nowhere.safetensors"], "nowhere.safetensors"),
+        (["-o", "file/cpu"], "-o file: can't be made"),
     ],
 )
 def test_a_mistake_is_told_before_anything_is_measured(arguments, problem, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_bytes(b"")
     monkeypatch.setattr(bench_cli, "measure_parts", lambda *_, **__: pytest.fail("it measured"))
     monkeypatch.setattr(sys, "argv", ["adain-bench", *arguments])
     with pytest.raises(SystemExit) as stopped:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
 
-from adain_parity import cli
+from adain_parity import cli, plan
 from adain_parity.artefacts import bundle_for, open_models
+from adain_parity.matrix import load
 from adain_parity.results import SCHEMA, Run
 from adain_runtime.bundle import embedded_bundles
 from adain_runtime.cli import console
@@ -171,3 +173,25 @@ def test_the_quick_run_of_the_matrix_that_ships_passes(command, tmp_path):
 
 def _stamp(folder):
     return (Path(folder) / "manifest.json").stat().st_ino
+
+
+def test_an_interrupt_leaves_the_exports_that_have_not_begun(tmp_path, monkeypatch):
+    """With six to make and the first interrupted, one more may have begun by then."""
+    begun = []
+
+    def exported(*_):
+        begun.append(1)
+        if len(begun) == 1:
+            raise KeyboardInterrupt
+        time.sleep(0.5)
+        return plan._Artefact(None, "not asked for")
+
+    monkeypatch.setattr(plan, "_exported", exported)
+    text = MATRIX[: MATRIX.index("[[backends]]")]
+    row = '[[backends]]\nname = "{0}"\ntarget = "{0}"\nprecisions = ["fp32", "fp16", "int8"]\n'.format
+    (tmp_path / "parity.toml").write_text(text + row("onnx") + row("mnn"), encoding="utf-8")
+    matrix = load(tmp_path / "parity.toml")
+    models = open_models(matrix.models, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        plan.planned(matrix, models, tmp_path, tmp_path, lambda _: "", step=lambda _: None)
+    assert len(begun) <= 3

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adain_runtime.errors import InputError
-from adain_runtime.files import replacing_file, replacing_folder, sha256_file
+from adain_runtime.files import identity, replacing_file, replacing_folder, sha256_file
 
 
 def test_sha256_is_that_of_the_bytes(tmp_path):
@@ -179,3 +179,19 @@ def test_a_folder_below_a_file_can_not_be_written(tmp_path):
     with pytest.raises(InputError, match="can't write"), replacing_folder(tmp_path / "file" / "folder"):
         raise AssertionError("the block must not be entered")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_is_flushed_to_disk_is_open_for_writing(tmp_path, monkeypatch):
+    """Windows refuses to flush what is open for reading alone; so does a write of nothing here."""
+    monkeypatch.setattr(os, "fsync", lambda number: os.write(number, b""))
+    with replacing_file(tmp_path / "new") as part:
+        part.write_bytes(b"new")
+    assert (tmp_path / "new").read_bytes() == b"new"
+
+
+def test_a_file_is_itself_by_every_name_and_what_is_not_there_is_nothing(tmp_path):
+    (tmp_path / "a").write_bytes(b"")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    (tmp_path / "b").write_bytes(b"")
+    assert identity(tmp_path / "a") == identity(tmp_path / "link") != identity(tmp_path / "b")
+    assert [identity(name) for name in (tmp_path / "gone", "x" * 5000, "a\0")] == [None] * 3

@@ -47,6 +47,16 @@ def test_a_folder_means_its_images_sorted_and_nothing_below():
     assert find_contents("in") == ([Path("in/a.jpg"), Path("in/b.PNG"), Path("in/d.webp")], True)
 
 
+def test_a_folder_keeps_its_hidden_files_to_itself_as_a_glob_does():
+    touch("in/._a.jpg", "in/.trash.png", "in/a.jpg")
+    assert find_contents("in") == find_contents("in/*") == ([Path("in/a.jpg")], True)
+
+
+def test_a_file_that_matches_a_glob_in_two_ways_is_one():
+    touch("in/a.jpg", "in/sub/b.jpg")
+    assert find_contents("in/**/**/*.jpg")[0] == [Path("in/a.jpg"), Path("in/sub/b.jpg")]
+
+
 def test_a_glob_means_the_files_that_match_sorted():
     touch("in/b.jpg", "in/a.jpg", "in/a.txt", "in/sub/c.jpg")
     assert find_contents("in/*.jpg") == ([Path("in/a.jpg"), Path("in/b.jpg")], True)
@@ -204,9 +214,49 @@ def test_an_output_that_can_not_be_written_is_refused_before_the_work(many, outp
         plan(touch("photo.jpg"), many=many, label="w", output=output)
 
 
-def test_a_default_name_that_is_too_long_is_refused_before_the_work():
-    with pytest.raises(InputError, match="File name too long; choose another -o"):
-        plan([Path("x" * 200 + ".jpg")], many=False, label="w" * 80, output=None)
+@pytest.mark.parametrize(
+    ("stem", "label"),
+    [("x" * 251, "wave"), ("x" * 10, "w" * 300), ("\u6ce2" * 82, "\u6ce2" * 80), ("\U0001f30a" * 62, "w")],
+)
+def test_a_default_name_is_cut_to_what_a_file_system_takes(stem, label):
+    name = default_name(Path(f"{stem}.jpg"), label)
+    assert len(name.encode()) <= 255
+    assert len(name.encode()) > 240 or name == f"{stem}-{label[:127]}.jpg"
+    assert name.startswith(stem[:10])
+    assert f"-{label[:30]}" in name
+    touch(name)
+
+
+def test_names_that_were_cut_to_the_same_are_refused():
+    contents = [Path(folder, "x" * 251 + ".jpg") for folder in ("a", "b")]
+    with pytest.raises(InputError, match="would both become"):
+        plan(contents, many=True, label="w", output=None)
+
+
+def test_names_that_differ_in_case_are_two_files_or_one(monkeypatch):
+    contents = touch("in/IMG.jpg", "in/sub/img.jpg")
+    if not adain_jobs._folds(Path()):
+        assert outputs(plan(contents, many=True, label="w", output="out")) == ["out/IMG-w.jpg", "out/img-w.jpg"]
+    monkeypatch.setattr(adain_jobs, "_folds", lambda _: True)
+    with pytest.raises(InputError, match=r"in/IMG\.jpg and in/sub/img\.jpg would both become"):
+        plan(contents, many=True, label="w", output="out")
+    assert len(plan(touch("in/a.jpg", "in/b.jpg"), many=True, label="w", output="out")) == 2
+
+
+def test_a_folder_that_folds_is_found_out():
+    touch("probe")
+    assert adain_jobs._folds(Path()) is Path("PROBE").exists()
+
+
+def test_a_style_that_can_not_be_looked_at_is_not_the_output():
+    content, old = touch("photo.jpg", "out.png")
+    assert plan([content], many=False, label="w", output="out.png", keep=[Path("x" * 5000)]) == [Job(content, old)]
+
+
+def test_an_output_on_a_drive_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(Path, "exists", lambda _: False)
+    with pytest.raises(InputError, match="there is no / here; choose another -o"):
+        plan([Path("photo.jpg")], many=False, label="w", output="/out.png")
 
 
 def photos_in(folder: str, *names: str, size=(6, 4)) -> list[Job]:

@@ -209,6 +209,25 @@ def test_tensorrts_provider_keeps_its_engines_in_the_persons_cache(asked, image,
     }
 
 
+def test_tensorrts_provider_keeps_nothing_where_caches_are_off(asked, image, monkeypatch, tmp_path):
+    monkeypatch.setenv("ADAIN_CACHE", "off")
+    monkeypatch.chdir(tmp_path)
+    with open_bundle("lite", provider="tensorrt") as session:
+        session.run("encoder", {"image": image})
+    assert asked[0][0] == ("TensorrtExecutionProvider", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_that_can_not_be_made_is_not_blamed_on_the_driver(asked, image, monkeypatch, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("ADAIN_CACHE", str(tmp_path / "file"))
+    with (
+        open_bundle("lite", provider="tensorrt") as session,
+        pytest.raises(InputError, match=r"can't be made for TensorRT's engines .*; set ADAIN_CACHE to a folder"),
+    ):
+        session.run("encoder", {"image": image})
+
+
 def test_cudas_provider_does_not_search_at_every_size(asked, image):
     with open_bundle("lite", provider="cuda") as session:
         session.run("encoder", {"image": image})

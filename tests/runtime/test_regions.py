@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from adain_runtime.errors import InputError
-from adain_runtime.regions import cell_masks, region_maps, region_masks
+from adain_runtime.planes import padded_indices
+from adain_runtime.regions import cell_masks, cells_of_regions, region_maps, region_masks
 from adain_runtime.style import Style
 
 EPS = 1e-5
@@ -170,3 +171,22 @@ def test_cells_are_means_of_their_pixels():
     assert cells.shape == (2, 2, 3)
     assert cells[1, 1, 2] == masks[1, 8:16, 16:24].mean()
     assert cells[0, 0, 0] == masks[0, :8, :8].mean()
+
+
+@pytest.mark.parametrize(
+    ("shape", "padded", "repeated"),
+    [((300, 10), (304, 16), False), ((9, 5), (512, 24), True), ((16, 24), (16, 24), False), ((1, 3), (8, 8), False)],
+)
+def test_masks_are_padded_as_the_picture_is_cell_for_cell(shape, padded, repeated):
+    masks = np.random.default_rng(0).random((2, *shape), dtype=np.float32)
+    rows, columns = (padded_indices(*pair, repeated=repeated) for pair in zip(shape, padded, strict=True))
+    wide = [mask[np.ix_(rows, columns)] for mask in masks]
+    found = cells_of_regions(list(masks), 3, 8, padded=padded, repeated=repeated)
+    assert found == pytest.approx(cell_masks(region_masks(wide, 3, *padded), 8), abs=1e-6)
+
+
+def test_a_region_has_the_same_share_of_a_picture_that_is_repeated():
+    left = np.zeros((8, 16), np.float32)
+    left[:, :8] = 1
+    cells = cells_of_regions([left], 2, 8, padded=(8, 16 + 8 * 30), repeated=True)
+    assert cells.sum((1, 2)) == pytest.approx([16, 16], abs=1.5)

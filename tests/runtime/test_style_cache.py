@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from adain_runtime import style_cache
+from adain_runtime.cache import cache_folder
 from adain_runtime.style import Style
-from adain_runtime.style_cache import StyleCache, default_folder
+from adain_runtime.style_cache import StyleCache
 from adain_runtime.stylizer import Stylizer
 
 ID = "0123456789abcdef"
@@ -101,6 +102,12 @@ def test_a_folder_that_can_not_be_used_is_said_once_and_all_goes_on(tmp_path, im
     assert "ADAIN_CACHE" in told[0]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a system with named pipes")
+def test_what_is_no_file_has_no_key_and_is_not_waited_for(cache, tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    assert [cache.key(Path(name)) for name in (tmp_path / "pipe.png", "/dev/zero", "a\0.png", tmp_path)] == [None] * 4
+
+
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="needs a folder that its user can't write")
 def test_a_folder_without_permission_is_said_once(tmp_path, image, told):
     (tmp_path / "locked").mkdir(mode=0o500)
@@ -151,16 +158,16 @@ def test_the_folder_is_the_platforms_or_the_one_asked_for(monkeypatch, tmp_path)
     monkeypatch.setenv("ADAIN_CACHE", "")
     home = {"linux": ".cache", "darwin": "Library/Caches"}
     if sys.platform in home:
-        assert default_folder() == tmp_path / home[sys.platform] / "adain-edge" / "styles"
+        assert cache_folder("styles") == tmp_path / home[sys.platform] / "adain-edge" / "styles"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert default_folder() == tmp_path / "xdg" / "adain-edge" / "styles"
+    assert cache_folder("styles") == tmp_path / "xdg" / "adain-edge" / "styles"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert "relative" not in str(default_folder())
+    assert "relative" not in str(cache_folder("styles"))
     monkeypatch.setenv("ADAIN_CACHE", str(tmp_path / "mine"))
-    assert default_folder() == tmp_path / "mine"
+    assert cache_folder("styles") == tmp_path / "mine" / "styles"
     for off in ("off", "OFF", "0", "no"):
         monkeypatch.setenv("ADAIN_CACHE", off)
-        assert default_folder() is None
+        assert cache_folder("styles") is None
 
 
 class TestInAStylizer:
@@ -183,6 +190,23 @@ class TestInAStylizer:
         opened.style(picture(40, 48))
         opened.prepare(write_image(tmp_path / "wave.png", picture(40, 48)), preserve_color="match")
         assert not (tmp_path / "cache").exists()
+
+    def test_numbers_of_a_device_that_came_up_in_anothers_place_are_not_kept(
+        self, opened, picture, write_image, tmp_path, monkeypatch
+    ):
+        run = opened.session.run
+
+        def fallen_back(part, feeds):
+            opened.session._device = "CPUExecutionProvider"
+            return run(part, feeds)
+
+        opened.session._device = "CUDAExecutionProvider"
+        monkeypatch.setattr(opened.session, "run", fallen_back)
+        path = write_image(tmp_path / "wave.png", picture(40, 48))
+        opened.style(path)
+        assert not (tmp_path / "cache").exists()
+        opened.style(path)  # by now it is known
+        assert len(list((tmp_path / "cache" / "styles").iterdir())) == 1
 
     def test_nothing_is_kept_where_it_is_turned_off(self, picture, write_image, tmp_path, monkeypatch):
         path = write_image(tmp_path / "wave.png", picture(40, 48))

@@ -17,7 +17,7 @@ from adain_runtime.image import Photo
 from adain_runtime.manifest import Sizes
 from adain_runtime.stylizer import Stylizer
 from adain_runtime.tiled import TiledPicture
-from adain_runtime.tiling import check_tiling, choose_side, parse_tiling, pictures_at_once
+from adain_runtime.tiling import check_decoder, check_tiling, choose_side, parse_tiling, pictures_at_once
 
 GIB = 1 << 30
 
@@ -66,6 +66,17 @@ def test_the_largest_size_of_a_bundle_makes_tiles(manifest, free):
     tiny = replace(fixed, sizes=Sizes(multiple=8, minimum=16, maximum=64))
     with pytest.raises(InputError, match=r"takes pictures of 64 pixels a side, .*: make that smaller \(--size\)"):
         choose_side(tiny, 64, 96, "auto")
+
+
+def test_without_a_decoder_there_are_no_tiles_but_for_the_encoder(manifest, free):
+    whole = {name: part for name, part in manifest.parts.items() if name != "decoder"}
+    alone = replace(manifest, parts=whole, sizes=Sizes(multiple=8, minimum=16, maximum=256))
+    assert choose_side(alone, 800, 600, "auto") is None  # padded_size says what fits
+    assert choose_side(alone, 800, 600, "auto", decode=False) == 256
+    with pytest.raises(InputError, match=r"tile 128: lite-onnx-fp32 has no decoder.*--parts encoder,stylizer,decoder"):
+        check_tiling(alone, 128)
+    with pytest.raises(InputError, match="masks: lite-onnx-fp32 has no decoder"):
+        check_decoder(alone, "masks")
 
 
 def test_a_number_beyond_all_reason_is_one_line(manifest):

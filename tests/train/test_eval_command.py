@@ -14,7 +14,7 @@ from adain_model import VGG19, encoder_id, load_network, save_network
 from adain_runtime.errors import InputError
 from adain_runtime.style import Style
 from adain_train.data import Framing, check_folder
-from adain_train.eval_command import eval_command
+from adain_train.eval_command import _load, eval_command
 from adain_train.squares import read_squares
 from networks import SPECS, make_network
 
@@ -156,7 +156,7 @@ def test_the_command_refuses_what_it_cannot_measure(pictures, vgg, tmp_path, stu
     out = tmp_path / "out"
     with pytest.raises(InputError, match="is no VGG-19 to relu4_1"):
         run(pictures, teacher_file, out)
-    with pytest.raises(InputError, match="two models are called 'my student'"):
+    with pytest.raises(InputError, match=r"two models are called '.*my student'"):
         run(pictures, vgg, out, student_file, student_file)
     for steps in ("fifty", "0", "5,,6", "-1"):
         with pytest.raises(InputError, match="expected numbers of steps"):
@@ -168,3 +168,9 @@ def test_the_command_refuses_what_it_cannot_measure(pictures, vgg, tmp_path, stu
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="can't be made"):
         run(pictures, vgg, tmp_path / "file")
+
+
+def test_a_file_of_an_embedded_models_name_goes_by_its_path(vgg, tmp_path):
+    save_network(make_network(SPECS["strided"], seed=8), tmp_path / "lite.safetensors")
+    _, found = _load(["lite", str(tmp_path / "lite.safetensors")], vgg, torch.device("cpu"))
+    assert list(found)[-2:] == ["lite", str(tmp_path / "lite")]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from adain_runtime.errors import UnavailableError
+from adain_runtime.errors import InputError, UnavailableError
 from adain_train.launch import launch
 
 
@@ -15,3 +15,8 @@ from adain_train.launch import launch
 def test_an_accelerator_that_is_not_here_is_unavailable(machine):
     with pytest.raises(UnavailableError, match="--accelerator"):
         launch(replace(machine, accelerator="cuda"))
+
+
+def test_a_strategy_that_starts_its_processes_by_itself_is_refused(machine):
+    with pytest.raises(InputError, match="--strategy ddp_spawn"):
+        launch(replace(machine, accelerator="cpu", devices=2, strategy="ddp_spawn"))

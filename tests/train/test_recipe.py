@@ -119,6 +119,32 @@ def test_a_stage_that_was_begun_otherwise_is_refused(run, tmp_path):
     assert run(TWO, tmp_path / "run")[0] == 2  # the second stage holds a run
 
 
+def test_stages_that_are_done_are_of_the_same_beginning_and_teacher(run, tmp_path, teacher_file):
+    assert run(TWO, tmp_path / "run")[0] == 0
+    begun = tmp_path / "run" / "2-fine" / "small.safetensors"
+    code, _, err = run(TWO, tmp_path / "run", "--resume", "--init", begun)
+    assert code == 2
+    assert "sources.init: asked " in err
+    code, _, err = run(TWO, tmp_path / "run", "--resume", "--teacher", begun)
+    assert code == 2
+    assert "sources.teacher: asked " in err
+    assert run(TWO, tmp_path / "init", "--init", begun)[0] == 0
+    code, _, err = run(TWO, tmp_path / "init", "--resume")
+    assert code == 2
+    assert "sources.init: asked nothing" in err
+
+
+def test_minutes_are_said_once(run, tmp_path):
+    code, _, err = run(TWO, tmp_path / "run", "--machine", "minutes=60")
+    assert code == 2
+    assert "--machine minutes=60: --minutes says that" in err
+
+
+def test_what_all_stages_share_is_a_group(recipe):
+    with pytest.raises(InputError, match="sources is no group"):
+        read_recipe(recipe("sources = 5\n" + TWO))
+
+
 def test_other_sources_than_the_recipes_are_refused_before_a_step(run, tmp_path):
     text = TWO + f'sources = {{ teacher = "{"0" * 64}" }}\n'
     code, _, err = run(text, tmp_path / "run")
@@ -143,6 +169,7 @@ def test_other_sources_are_refused_before_the_targets_that_take_minutes(run, tmp
         ("steps = 2", "steps = 'two'", "train.steps=two: expected a whole number"),
         ("steps = 2", "minutes = 2", "there is no minutes"),
         ("until = 3", "minutes = 3", "machine.minutes is the command's to say"),
+        ("steps = 2", "steps = 2024-01-01", "train.steps: 2024-01-01 is no text, number or truth"),
         ('name = "2-fine"', 'name = "1-rough"', "two stages of one name"),
         ('name = "2-fine"', 'name = "../2"', "no folder's name"),
         ('name = "2-fine"', "", "name is missing"),

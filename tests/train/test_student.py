@@ -13,7 +13,7 @@ from adain_runtime.errors import InputError
 from adain_train.data import Stream
 from adain_train.losses import Perceptual, Weights, similarity_loss, total_variation
 from adain_train.pairs import CONTENT, STYLE
-from adain_train.student import Balance, Restyler, StudentTask, balance, image_distance
+from adain_train.student import Balance, Restyler, StudentTask, balance, check_start, image_distance
 from adain_train.targets import KeptTargets, LiveTargets, Wanted, make_targets, targets_folder
 from adain_train.task import Share
 from networks import make_network
@@ -201,6 +201,20 @@ def test_random_weights_have_nothing_to_revive(student_config, teacher, data):
     config = replace(student_config, kept_crops=0, kept_pairs=0, revive=0.01)
     with pytest.raises(InputError, match="give --init"):
         StudentTask(config, teacher, data, LiveTargets(teacher, data, "mean_std"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "step"),
+    [
+        ({"distill": 0, "restore": 0, "perceptual_from": 0.3}, "step 1 of"),
+        ({"distill": 0, "restore_every": 0, "perceptual_from": 0.3}, "step 1 of"),
+        ({"perceptual": 0, "restore": 0, "distill": 1}, r"step ([\d,]+) of \1 has no loss"),
+    ],
+)
+def test_a_step_that_learns_from_nothing_is_refused_before_the_first(student_config, changes, step):
+    with pytest.raises(InputError, match=step):
+        check_start(replace(student_config, **changes), None)
+    check_start(replace(student_config, **changes, distill_features=1), None)
 
 
 def test_the_style_loss_of_a_student_is_that_of_the_live_taps(student_config, teacher, data):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 
 from adain_model import LITE
 from adain_runtime.errors import InputError
-from adain_runtime.spec import NetworkSpec
+from adain_runtime.spec import NetworkSpec, is_name
 from adain_train.data import Framing
 from adain_train.losses import Weights
 
@@ -77,6 +77,13 @@ class TrainConfig:
                 raise InputError(f"{name} is {getattr(self, name)}; give {low} to {high}")
         if self.framing.crop % 8 or self.framing.crop < 16:
             raise InputError(f"crops of {self.framing.crop} pixels: VGG-19 wants a multiple of 8, at least 16")
+        if not is_name(self.name):
+            raise InputError(f"name {self.name!r}: give letters, digits, '-' and '_'; a file is called after it")
+
+    @property
+    def batches(self) -> dict[str, int]:
+        """The sizes of batch that a training has, by the fields that say them."""
+        return {"batch": self.batch}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +166,11 @@ class StudentConfig(TrainConfig):
     def first_perceptual_step(self) -> int:
         """The first step that uses VGG-19's losses."""
         return round(self.perceptual_from * self.steps)
+
+    @property
+    def batches(self) -> dict[str, int]:
+        """See `TrainConfig.batches`."""
+        return {**super().batches, **({"perceptual_batch": self.perceptual_batch} if self.perceptual_batch else {})}
 
     def pairs(self, step: int) -> int:
         """Content-style pairs in a step."""
@@ -270,7 +282,10 @@ def with_values(config: C, values: Mapping[str, Any], said: str) -> C:
         if is_dataclass(now) and not isinstance(now, type):
             changed[name] = with_values(now, value, f"{said}{name}.")
         else:
-            text = value if isinstance(value, str) else json.dumps(value)
+            try:
+                text = value if isinstance(value, str) else json.dumps(value)
+            except TypeError as error:  # a date of TOML
+                raise InputError(f"{said}{name}: {value} is no text, number or truth") from error
             changed[name] = _parsed(now, text, f"{said}{name}={text}")
     return replace(config, **changed)
 

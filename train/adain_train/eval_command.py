@@ -127,9 +127,9 @@ def _load(models: Sequence[str], reference: Path, device: torch.device) -> tuple
     encoder = judge.encoder if isinstance(judge, Network) else judge
     require_vgg19(encoder, reference)
     found = {f"reference ({encoder.spec.name})": judge} if isinstance(judge, Network) else {}
-    for model in models:
-        path = Path(model)
-        name = path.stem if path.suffix else model
+    stems = [Path(model).stem if Path(model).suffix else model for model in models]
+    for model, stem in zip(models, stems, strict=True):
+        name = stem if stems.count(stem) == 1 else str(Path(model).with_suffix(""))
         if name in found:
             raise InputError(f"{model}: two models are called {name!r}, and a table needs names; rename one file")
         found[name] = load_network(model)

@@ -92,7 +92,7 @@ def fit_command(
     if as_json:
         console.print_json(result)
         return
-    _report(lines, fitter.held, output)
+    _report(lines, fitter.held, output, embedded=not Path(model).suffix)
 
 
 def _files(paintings: Iterable[Path], output: Path) -> dict[Path, Path]:
@@ -129,7 +129,7 @@ def _line(painting: Path, file: Path, fitted: Fitted, seconds: float) -> dict[st
     return {"painting": painting.name, "file": file.name, **losses, "seconds": round(seconds, 1)}
 
 
-def _report(lines: Sequence[Mapping[str, Any]], held: int, output: Path) -> None:
+def _report(lines: Sequence[Mapping[str, Any]], held: int, output: Path, *, embedded: bool) -> None:
     table = [
         (line["file"], *(f"{line['before'][loss]:.3f} -> {line['after'][loss]:.3f}" for loss in ("content", "style")))
         for line in lines
@@ -140,4 +140,5 @@ def _report(lines: Sequence[Mapping[str, Any]], held: int, output: Path) -> None
     if kept:
         console.say(f"as encoded, since fitting gained nothing: {', '.join(kept)}")
     console.say(f"wrote {output}")
-    console.say(f"next: adain-run PHOTO {output / lines[0]['file']} -o styled.jpg")
+    bundle = "" if embedded else " --model BUNDLE (of adain-export)"
+    console.say(f"next: adain-run PHOTO {output / lines[0]['file']} -o styled.jpg{bundle}")

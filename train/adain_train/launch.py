@@ -35,6 +35,7 @@ def launch(machine: Machine) -> Fabric:
             num_nodes=machine.nodes,
             precision=machine.precision,
         )
+        fabric.launch()  # a strategy that would start its processes by itself is refused only here
     except (MisconfigurationException, RuntimeError) as error:
         raise UnavailableError(
             f"accelerator {machine.accelerator} with {machine.devices} device(s) is not available here "
@@ -42,7 +43,6 @@ def launch(machine: Machine) -> Fabric:
         ) from error
     except (ValueError, TypeError) as error:
         raise InputError(f"--accelerator {machine.accelerator} --strategy {machine.strategy}: {error}") from error
-    fabric.launch()
     return fabric
 
 

@@ -73,8 +73,10 @@ class Stage:
         Raises:
             InputError: a field or a value that there isn't.
         """
-        machine = with_values(Machine(minutes=minutes), self.machine, f"stage {self.name}: machine.")
-        return with_settings(machine, settings)
+        machine = with_values(Machine(), self.machine, f"stage {self.name}: machine.")
+        if said := [setting for setting in settings if setting.partition("=")[0].strip() == "minutes"]:
+            raise InputError(f"--machine {said[0]}: --minutes says that, for all stages together")
+        return replace(with_settings(machine, settings), minutes=minutes)
 
 
 def read_recipe(path: Path) -> tuple[Stage, ...]:
@@ -91,6 +93,8 @@ def read_recipe(path: Path) -> tuple[Stage, ...]:
     if plain or not stages or not isinstance(stages, list):
         found = f"found {', '.join(plain)}" if plain else "found no stage"
         raise InputError(f"{path}: {found}; a recipe has {', '.join(_SHARED)}, and a [[stage]] for each run")
+    if wrong := [name for name, group in shared.items() if not isinstance(group, dict)]:
+        raise InputError(f"{path}: {wrong[0]} is no group; set its fields")
     made = tuple(_stage(path, shared, stage) for stage in stages)
     if len({stage.name for stage in made}) < len(made):
         raise InputError(f"{path}: two stages of one name; each has a folder of its own")

@@ -63,7 +63,7 @@ def recipe_command(
     rows, speaks, ending = list[dict[str, Any]](), True, "done"
     for stage, config, where in plan:
         folder = RunFolder(output / stage.name)
-        if not _is_done(folder, config, where, init):
+        if not _is_done(folder, config, where, teacher, init):
             left = None if minutes is None else max(1e-6, (ends - time.monotonic()) / 60)
             console.say(f"stage {stage.name}: {len(rows) + 1} of {len(plan)}")
             outcome, speaks = train(
@@ -114,13 +114,17 @@ def _maker(
     return make
 
 
-def _is_done(folder: RunFolder, config: StudentConfig, machine: Machine, init: Path | None) -> bool:
-    """Whether a stage's run is over; one that was begun otherwise is refused."""
+def _is_done(folder: RunFolder, config: StudentConfig, machine: Machine, teacher: Path, init: Path | None) -> bool:
+    """Whether a stage's run is over; one of another teacher, or that was begun otherwise, is refused.
+
+    Its images are not looked at again: that takes as long as beginning.
+    """
     if not folder.checkpoint.exists():
         return False
     state = load_state(folder.checkpoint)
-    began = {} if init is None else {"init": weights_sha256(load_network(init))}
-    sources = {**state.identity["sources"], **began}
+    given = {"teacher": teacher} | ({} if init is None else {"init": init})
+    kept = {name: digest for name, digest in state.identity["sources"].items() if name not in ("teacher", "init")}
+    sources = kept | {name: weights_sha256(load_network(path)) for name, path in given.items()}
     check_identity({**state.identity, **as_plain(config), "sources": sources}, state, folder.checkpoint)
     return state.step >= machine.last(config) and folder.weights(config).exists()
 

@@ -80,11 +80,20 @@ def image_distance(found: Tensor, wanted: Tensor) -> Tensor:
 
 
 def check_start(config: StudentConfig, start: Network | None) -> None:
-    """Refuse what a student can't begin as: said before the minutes that its targets take.
+    """Refuse what can't begin: said before the minutes that its targets take.
 
     Raises:
-        InputError: ``start`` is another kind of network than the config's, or there is none to revive channels of.
+        InputError: a step has nothing to learn from, ``start`` is another kind of network than the config's, or there
+            is none to revive channels of.
     """
+    restores = config.restore > 0 and config.restore_every > 0
+    for step in (0, config.steps - 1):
+        now = balance(config, step)
+        if not (restores or now.distill or now.perceptual or now.features):
+            raise InputError(
+                f"step {step + 1:,} of {config.steps:,} has no loss: distill, restore and perceptual_from leave "
+                "nothing to learn from there; see --set in --help"
+            )
     if start is None:
         if config.revive:
             raise InputError(

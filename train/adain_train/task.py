@@ -9,7 +9,6 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from adain_model import Network
-from adain_runtime.errors import InputError
 from adain_train.config import TrainConfig
 from adain_train.samples import Samples
 
@@ -27,13 +26,7 @@ class Share:
     world: int = 1
 
     def of(self, positions: range) -> range:
-        """Its slice of a batch's positions.
-
-        Raises:
-            InputError: the batch can't be shared out evenly.
-        """
-        if len(positions) % self.world:
-            raise InputError(f"a batch of {len(positions)} can't be shared by {self.world} processes; change --batch")
+        """Its slice of a batch's positions, which their number divides (`Trainer` sees to it)."""
         size = len(positions) // self.world
         return positions[self.rank * size : (self.rank + 1) * size]
 

@@ -33,8 +33,8 @@ NAME = "coreml"
 REFERENCE = "coreml-reference"
 OLDEST, TOO_NEW = (9, 0), (10, 0)
 NEWEST_PYTHON = (3, 13)
-_TOOLS = ("torch", "coremltools")
-_INSTALL = 'pip install torch "coremltools>=9.0,<10"'
+_TOOLS = ("torch", "coremltools", "threadpoolctl")
+_INSTALL = 'pip install torch "coremltools>=9.0,<10" threadpoolctl'
 SMALLEST_PICTURE = 64
 """Pixels of the shorter side from which on a package is checked on pictures too: below there is little to see."""
 

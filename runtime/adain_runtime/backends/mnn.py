@@ -62,7 +62,7 @@ class MnnSession(BaseSession):
         self._threads = options.threads or os.cpu_count() or 1  # MNN's own default is 4, whatever the machine
         self._level = _SMALL_TILES if options.exact else _ANY_TILES
         self._graphs: dict[str, tuple[Any, Any]] = {}
-        super().__init__(bundle, "CPU")
+        super().__init__(bundle, "CPU, exact" if options.exact else "CPU")  # styles are kept by it
 
     def _run(self, part: str, feeds: dict[str, Array]) -> dict[str, Array]:
         if part not in self._graphs:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from adain_runtime import telemetry
 from adain_runtime.backend import Array, Options, Probe, check_target
 from adain_runtime.bundle import Bundle, find_bundle
-from adain_runtime.cache import cache_folder
+from adain_runtime.cache import SWITCH, cache_folder
 from adain_runtime.cores import threads_each
 from adain_runtime.errors import BundleError, InputError, UnavailableError
 from adain_runtime.session import BaseSession
@@ -106,10 +106,11 @@ class OnnxSession(BaseSession):
             settings.intra_op_num_threads = self._options.threads
         path = self.bundle.graph(part)
         fallback = self._options.allow_fallback
+        providers = with_options(self._provider)
         try:
             with redirect_stdout(sys.stderr):  # where a provider doesn't come up, onnxruntime prints a report
                 graph = onnxruntime.InferenceSession(
-                    os.fspath(path), settings, providers=with_options(self._provider), enable_fallback=int(fallback)
+                    os.fspath(path), settings, providers=providers, enable_fallback=int(fallback)
                 )
         except Exception as error:
             if self._provider != _CPU:
@@ -168,16 +169,24 @@ def with_options(provider: str) -> list[tuple[str, dict[str, str]]]:
 
     TensorRT's keeps its engines and timings in the person's cache, and leaves what it doesn't take to CUDA's. It isn't
     told a precision: the graph has its types already, and these flags would take the statistics to half as well.
+
+    Raises:
+        InputError: that cache can't be made.
     """
     if provider == _TENSORRT:
-        place = cache_folder("onnxruntime-tensorrt")
-        place.mkdir(parents=True, exist_ok=True)
-        options = {
-            "trt_engine_cache_enable": "True",
-            "trt_engine_cache_path": os.fspath(place),
-            "trt_timing_cache_enable": "True",
-            "trt_timing_cache_path": os.fspath(place),
-        }
+        options: dict[str, str] = {}
+        if (place := cache_folder("onnxruntime-tensorrt")) is not None:
+            try:
+                place.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                why = f"{place}: can't be made for TensorRT's engines ({error.strerror or error})"
+                raise InputError(f"{why}; set {SWITCH} to a folder that can be written, or to off") from error
+            options = {
+                "trt_engine_cache_enable": "True",
+                "trt_engine_cache_path": os.fspath(place),
+                "trt_timing_cache_enable": "True",
+                "trt_timing_cache_path": os.fspath(place),
+            }
         cuda = with_options(_CUDA) if _CUDA in _available_providers() else []
         return [(provider, options), *cuda]
     if provider == _CUDA:  # an exhaustive search would begin anew at every size of picture

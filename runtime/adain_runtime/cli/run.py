@@ -248,7 +248,7 @@ def _ways(
 
 def _label(styles: Sequence[str]) -> str:
     """What a content's name gets: the styles' own names, kept short."""
-    return "+".join(Path(style).stem for style in styles)[:80]
+    return "+".join(Path(style).stem for style in styles)[:80]  # default_name cuts it to a file system's bytes
 
 
 def _follow(results: Iterator[Done | Failed], bars: Bars, total: int) -> tuple[list[Done], list[Failed]]:

@@ -13,6 +13,7 @@ import typer
 from adain_runtime.cli import console
 from adain_runtime.cli.run import parse_weights
 from adain_runtime.errors import InputError
+from adain_runtime.files import identity
 from adain_runtime.jobs import find_contents
 from adain_runtime.style import SUFFIX, Style, check_encoder, mix
 from adain_runtime.stylizer import EMBEDDED_MODEL, MAX_PIXELS, STYLE_SIZE, Stylizer
@@ -123,10 +124,10 @@ def _paintings(image: str) -> list[Path]:
 
 def _refuse_replacing(output: Path, inputs: list[str]) -> None:
     try:
-        same = output.exists() and any(Path(name).exists() and output.samefile(name) for name in inputs)
+        there = output.exists()
     except OSError as error:
         raise InputError(f"{output}: can't be written ({error.strerror or error}); choose another -o") from error
-    if same:
+    if there and identity(output) in {identity(name) for name in inputs}:
         raise InputError(f"{output}: would replace an input; choose another -o")
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from adain_runtime.bundle import Bundle
-from adain_runtime.cache import cache_folder
+from adain_runtime.cache import SWITCH, cache_folder
 from adain_runtime.errors import AdainError, BundleError, InputError, QualityError, UnavailableError
 from adain_runtime.manifest import Manifest
 from adain_runtime.trt import build
@@ -30,14 +30,17 @@ def cached_engines(kit: Bundle, here: Here) -> tuple[Bundle, bool]:
     """The engines of a kit or an ONNX bundle for this machine, and whether they were built just now.
 
     Raises:
-        InputError: options that don't fit the device.
+        InputError: options that don't fit the device, or no folder for caches.
         QualityError: the build failed.
         UnavailableError: TensorRT doesn't come up.
     """
     try:
         options = options_here(build.kit_options(kit.path), here)
         manifest = build.read_kit(kit.path)
-        folder = cache_folder("trt") / cache_key(kit, here, options)
+        caches = cache_folder("trt")
+        if caches is None:
+            raise InputError(f"--rebuild keeps its engines in a cache, and {SWITCH} turns it off; set that to a folder")
+        folder = caches / cache_key(kit, here, options)
         with suppress(InputError):  # nothing there yet, or damaged: it is built again
             return Bundle.open(folder / build.bundle_name(manifest, options)), False
         with build_bar() as listener:
