@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml .ci/constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[dev]'
 	touch $@
 
-demo: setup ## export the embedded student, run every backend, write out/gallery.html and .png
+demo: setup ## export the embedded student, run every backend of ONNX bundles, write out/gallery.html and .png
 	$(BIN)/python -m adain_parity.demo --out out
 
 parity: setup ## every backend against PyTorch: out/parity

@@ -12,9 +12,11 @@ import typer
 from adain_export.commands.coreml import coreml
 from adain_export.commands.mnn import mnn
 from adain_export.commands.onnx import onnx
+from adain_export.commands.other import command_of
 from adain_export.commands.shared import files_table, parity_line
 from adain_export.commands.trt import trt
 from adain_export.doctor import diagnose
+from adain_export.target import target_names
 from adain_runtime.bundle import Bundle
 from adain_runtime.cli import console
 from adain_runtime.sizes import spell_sizes
@@ -43,10 +45,12 @@ def options(_version: console.Version = False) -> None:
     """Export networks, look into bundles, see what works here."""
 
 
-app.command()(onnx)
-app.command()(coreml)
-app.command()(trt)
-app.command()(mnn)
+_OWN = {command.__name__: command for command in (onnx, coreml, trt, mnn)}
+for _name, _command in _OWN.items():
+    app.command(_name)(_command)
+for _name in target_names():
+    if _name not in (*_OWN, "list", "inspect", "doctor"):
+        app.command(_name)(command_of(_name))
 
 
 @app.command(name="list")

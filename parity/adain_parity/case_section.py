@@ -94,8 +94,8 @@ def _strip(shown: Shown) -> str:
     return f'<span class="strip" aria-hidden="true">{"".join(map(_thumb, places))}</span>'
 
 
-def _thumb(place: int | None) -> str:
-    return "<span></span>" if place is None else f'<img data-picture="{place}" alt="">'
+def _thumb(place: int | None, alt: str = "") -> str:
+    return "<span></span>" if place is None else f'<img data-picture="{place}" alt="{escape(alt)}">'
 
 
 def _pictures(case: Case, shown: Shown) -> str:
@@ -192,7 +192,7 @@ def _below(case: Case, shown: Shown) -> str:
     rows = _rows((name, value) for name, value in facts.items() if value)
     named = (("content", case.content, shown.content), ("style", case.style, shown.style))
     inputs = "".join(
-        f"<figure>{_thumb(place)}<figcaption>{kind}: {escape(name)}</figcaption></figure>"
+        f"<figure>{_thumb(place, f'{kind}: {name}')}<figcaption>{kind}: {escape(name)}</figcaption></figure>"
         for kind, name, place in named
         if place is not None
     )

@@ -1,4 +1,4 @@
-"""``make demo``: the embedded network exported, run by every backend that works here, and shown as a gallery."""
+"""``make demo``: the embedded network as ONNX, run by every backend of such bundles that works, shown as a gallery."""
 
 from __future__ import annotations
 

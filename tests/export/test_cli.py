@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -157,3 +160,38 @@ def test_a_calibration_that_is_none_is_refused(command, checkpoint, tmp_path):
     code, _, err = command("onnx", checkpoint, "-o", tmp_path, "--int8", "--calibration", tmp_path / "none.json")
     assert code == 2
     assert "none.json" in err
+
+
+_MINE = """
+from adain_export.target import get_target
+from adain_runtime.backend import Probe
+
+class Mine:
+    name = "mine"
+    def probe(self):
+        return Probe(True, "here")
+    def export(self, network, request, out):
+        print("mine takes", network.spec.name, request.label, ",".join(request.parts))
+        return get_target("onnx").export(network, request, out)
+
+TARGET = Mine()
+"""
+
+
+def test_a_target_of_another_package_has_a_command(tmp_path):
+    """Installed as pip would: a module, and a folder that names its entry point."""
+    site = tmp_path / "site"
+    info = site / "mine-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "mine.py").write_text(_MINE)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[adain_export.targets]\nmine = mine:TARGET\n")
+    program = "from adain_export.cli import main; main()"
+    asked = ["mine", "--fp16", "--parts", "encoder,stylizer", "-o", str(tmp_path / "out")]
+    environment = os.environ | {"PYTHONPATH": str(site)}
+    done = subprocess.run(
+        [sys.executable, "-c", program, *asked], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "mine takes lite fp16 encoder,stylizer" in done.stdout
+    assert (tmp_path / "out" / "lite-onnx-fp16" / "manifest.json").is_file()
