@@ -82,12 +82,28 @@ class Sizes:
         minimum: the smallest side.
         maximum: the largest side; None where there is no limit.
         exact: the only (height, width) that there are, the smallest first; none where every size within the rest is.
+        heights: the least and the largest height, where ``minimum`` and ``maximum`` aren't it; None where they are.
+        widths: likewise.
     """
 
     multiple: int = 8
     minimum: int = 16
     maximum: int | None = None
     exact: tuple[tuple[int, int], ...] = ()
+    heights: tuple[int, int] | None = None
+    widths: tuple[int, int] | None = None
+
+    @property
+    def least(self) -> tuple[int, int]:
+        """The least height and width."""
+        return (self.heights or (self.minimum, 0))[0], (self.widths or (self.minimum, 0))[0]
+
+    @property
+    def most(self) -> tuple[int, int] | None:
+        """The largest height and width; None where there is no limit."""
+        if self.maximum is None:
+            return None
+        return (self.heights or (0, self.maximum))[1], (self.widths or (0, self.maximum))[1]
 
 
 @dataclass(frozen=True)
@@ -156,7 +172,8 @@ class Manifest:
     def to_json(self) -> str:
         """The manifest as JSON text, byte for byte the same for equal manifests."""
         plain = asdict(self) | {"spec": self.spec.to_json()}
-        for holder, name in ((plain, "options"), (plain["sizes"], "exact"), *((p, "functions") for p in _parts(plain))):
+        sizes = ((plain["sizes"], name) for name in ("exact", "heights", "widths"))
+        for holder, name in ((plain, "options"), *sizes, *((p, "functions") for p in _parts(plain))):
             if not holder[name]:  # left out where there are none: the manifests of other targets stay as they were
                 del holder[name]
         return json.dumps(plain, indent=2, sort_keys=True, allow_nan=False) + "\n"
@@ -311,7 +328,8 @@ def _file(plain: dict[str, Any]) -> FileEntry:
 
 
 def _sizes(plain: dict[str, Any]) -> Sizes:
-    sizes = Sizes(**plain | {"exact": _tuple_of(_pair, plain.get("exact", []))})
+    sides: dict[str, Any] = {name: _pair(plain[name]) for name in ("heights", "widths") if name in plain}
+    sizes = Sizes(**plain | {"exact": _tuple_of(_pair, plain.get("exact", []))} | sides)
     _whole(sizes.multiple, at_least=1)
     _whole(sizes.minimum, at_least=1)
     if sizes.maximum is not None:
@@ -319,6 +337,9 @@ def _sizes(plain: dict[str, Any]) -> Sizes:
     for side in (side for pair in sizes.exact for side in pair):
         if side % sizes.multiple or side < sizes.minimum or (sizes.maximum is not None and side > sizes.maximum):
             raise ValueError(f"the exact size {side} contradicts multiple, minimum or maximum")
+    for low, high in sides.values():
+        if sizes.maximum is None or not sizes.minimum <= low <= high <= sizes.maximum:
+            raise ValueError(f"heights or widths from {low} to {high} contradict minimum or maximum")
     return sizes
 
 

@@ -11,6 +11,9 @@ def spell_sizes(sizes: Sizes) -> str:
     if sizes.exact:
         shown = [f"{height}x{width}" for height, width in sizes.exact]
         return " or ".join([", ".join(shown[:-1]), shown[-1]] if shown[1:] else shown) + " (height x width)"
+    if sizes.heights or sizes.widths:
+        (low, high), (narrow, wide) = zip(sizes.least, sizes.most or (), strict=True)
+        return f"multiples of {sizes.multiple}, {low} to {high} high and {narrow} to {wide} wide"
     upper = "" if sizes.maximum is None else f", at most {sizes.maximum}"
     return f"multiples of {sizes.multiple}, at least {sizes.minimum}{upper}"
 
@@ -25,14 +28,13 @@ def check_size(where: str, height: int, width: int, sizes: Sizes) -> None:
         raise InputError(
             f"{where}: {height}x{width} is not among the sizes of this bundle, which takes {spell_sizes(sizes)}"
         )
-    for side, pixels in (("height", height), ("width", width)):
-        if pixels % sizes.multiple or pixels < sizes.minimum:
+    for axis, (side, pixels) in enumerate((("height", height), ("width", width))):
+        least, most = sizes.least[axis], sizes.most and sizes.most[axis]
+        if pixels % sizes.multiple or pixels < least:
+            raise InputError(f"{where}: {side} {pixels} must be a multiple of {sizes.multiple} and at least {least}")
+        if most is not None and pixels > most:
             raise InputError(
-                f"{where}: {side} {pixels} must be a multiple of {sizes.multiple} and at least {sizes.minimum}"
-            )
-        if sizes.maximum is not None and pixels > sizes.maximum:
-            raise InputError(
-                f"{where}: {side} {pixels} is over {sizes.maximum}, the largest that this bundle takes; make it smaller"
+                f"{where}: {side} {pixels} is over {most}, the largest that this bundle takes; make it smaller"
             )
 
 
@@ -43,8 +45,8 @@ def padded_size(height: int, width: int, sizes: Sizes) -> tuple[int, int]:
         InputError: the picture is larger than every size; names them and the ``--size`` that makes it fit.
     """
     if not sizes.exact:
-        padded = (padded_side(height, sizes.multiple, sizes.minimum), padded_side(width, sizes.multiple, sizes.minimum))
-        if sizes.maximum is None or max(padded) <= sizes.maximum:
+        padded = padded_sides(height, width, sizes)
+        if fits(padded, sizes):
             return padded
     else:
         holding = [size for size in sizes.exact if size[0] >= height and size[1] >= width]
@@ -56,9 +58,20 @@ def padded_size(height: int, width: int, sizes: Sizes) -> tuple[int, int]:
     )
 
 
+def padded_sides(height: int, width: int, sizes: Sizes) -> tuple[int, int]:
+    """The next multiples that are at least what the bundle takes, however large."""
+    least = sizes.least
+    return padded_side(height, sizes.multiple, least[0]), padded_side(width, sizes.multiple, least[1])
+
+
 def padded_side(pixels: int, multiple: int, minimum: int) -> int:
     """The next multiple that is at least ``minimum``."""
     return -(-max(minimum, pixels) // multiple) * multiple
+
+
+def fits(padded: tuple[int, int], sizes: Sizes) -> bool:
+    """Whether the graphs take so high and wide a picture."""
+    return sizes.most is None or (padded[0] <= sizes.most[0] and padded[1] <= sizes.most[1])
 
 
 def largest_shorter_side(height: int, width: int, sizes: Sizes) -> int:
@@ -67,7 +80,7 @@ def largest_shorter_side(height: int, width: int, sizes: Sizes) -> int:
     At least 1; for a bundle without a largest size, the shorter side as it is.
     """
     short, long = sorted((height, width))
-    limits = sizes.exact or (((sizes.maximum, sizes.maximum),) if sizes.maximum else ())
+    limits = sizes.exact or ((sizes.most,) if sizes.most else ())
     if not limits:
         return short
     best = 1

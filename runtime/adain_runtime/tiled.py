@@ -21,7 +21,7 @@ from adain_runtime.halo import decoder_halo, encoder_halo
 from adain_runtime.manifest import Manifest
 from adain_runtime.memory import available_memory
 from adain_runtime.planes import Floats, Pixels, as_planes, padded_window
-from adain_runtime.sizes import padded_side, padded_size, spell_sizes
+from adain_runtime.sizes import padded_sides, padded_size, spell_sizes
 
 Progress = Callable[[int, int], None]
 """Told after each tile how many are done, and of how many."""
@@ -69,12 +69,12 @@ class TiledPicture:
             check_side(manifest, side)
         self._session, self._image, self._stride = session, image, manifest.spec.stride
         self._unit = manifest.sizes.multiple // self._stride
-        self._minimum = -(-manifest.sizes.minimum // self._stride)
+        self._least = tuple(-(-side // self._stride) for side in manifest.sizes.least)
         sizes = manifest.sizes
         if side is None:
             height, width = padded_size(image.shape[0], image.shape[1], sizes)
         else:
-            height, width = (padded_side(pixels, sizes.multiple, sizes.minimum) for pixels in image.shape[:2])
+            height, width = padded_sides(image.shape[0], image.shape[1], sizes)
         self.padded, self.repeated = (height, width), bool(sizes.exact)
         self._cells = (height // self._stride, width // self._stride)
         self._side = max(self._cells) if side is None else side // self._stride
@@ -178,7 +178,8 @@ class TiledPicture:
 
     def _cut(self, halo: int) -> list[Tile]:
         rows, columns = (
-            spans(length, self._side, halo, unit=self._unit, minimum=self._minimum) for length in self._cells
+            spans(length, self._side, halo, unit=self._unit, minimum=least)
+            for length, least in zip(self._cells, self._least, strict=True)
         )
         return list(tiles(rows, columns))
 
@@ -194,7 +195,7 @@ def check_side(manifest: Manifest, side: int) -> None:
             f"tile {side}: {manifest.folder_name} takes {spell_sizes(manifest.sizes)} only, and tiles are of any size; "
             "leave --tile out"
         )
-    least, most = smallest_side(manifest), manifest.sizes.maximum
+    least, most = smallest_side(manifest), manifest.sizes.most and min(manifest.sizes.most)
     if side < least:
         stride = manifest.spec.stride
         halo = max(encoder_halo(manifest.spec), decoder_halo(manifest.spec)) * stride
@@ -209,7 +210,7 @@ def check_side(manifest: Manifest, side: int) -> None:
 def _smallest_cells(manifest: Manifest) -> int:
     spec, sizes = manifest.spec, manifest.sizes
     return max(
-        smallest_tile(halo, unit=sizes.multiple // spec.stride, minimum=-(-sizes.minimum // spec.stride))
+        smallest_tile(halo, unit=sizes.multiple // spec.stride, minimum=-(-max(sizes.least) // spec.stride))
         for halo in (encoder_halo(spec), decoder_halo(spec))
     )
 

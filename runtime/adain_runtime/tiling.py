@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from adain_runtime.errors import InputError
 from adain_runtime.manifest import Manifest
 from adain_runtime.memory import WORKING, available_memory, bytes_per_pixel, spell_bytes
-from adain_runtime.sizes import padded_side
+from adain_runtime.sizes import fits, padded_sides
 from adain_runtime.tiled import check_side, smallest_side
 
 Tiling: TypeAlias = Literal["auto", "off"] | int
@@ -80,7 +80,7 @@ def choose_side(
     sizes = manifest.sizes
     if sizes.exact:  # a whole picture is all that its graphs take
         return None
-    sides = [padded_side(side, sizes.multiple, sizes.minimum) for side in (height, width)]
+    sides = padded_sides(height, width, sizes)
     need = together * sides[0] * sides[1] * bytes_per_pixel(manifest.spec)
     available = available_memory()
     if tile == "off":
@@ -94,19 +94,19 @@ def choose_side(
         return None
     if tile != "auto":
         return tile if max(sides) > tile else None
-    fits = sizes.maximum is None or max(sides) <= sizes.maximum
-    if fits and need <= working_memory(available):
+    if fits(sides, sizes) and need <= working_memory(available):
         return None
     if decode and "decoder" not in manifest.parts:  # padded_size says what fits
         return None
-    if sizes.maximum is not None and sizes.maximum < smallest_side(manifest):
+    most = sizes.most and min(sizes.most)
+    if most is not None and most < smallest_side(manifest):
         raise InputError(
-            f"{manifest.folder_name} takes pictures of {sizes.maximum} pixels a side, too few for tiles of a "
+            f"{manifest.folder_name} takes pictures of {most} pixels a side, too few for tiles of a "
             f"{width}x{height} one: make that smaller (--size)"
         )
     side = min(LARGEST_TILE, isqrt(working_memory(available) // bytes_per_pixel(manifest.spec)))
     side = max(smallest_side(manifest), side - side % _STEP)
-    return side if sizes.maximum is None else min(side, sizes.maximum)
+    return side if most is None else min(side, most)
 
 
 def pictures_at_once(manifest: Manifest, height: int, width: int) -> int:

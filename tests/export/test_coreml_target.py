@@ -13,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("coremltools", reason="coremltools, which makes the packages, is not installed")
 
 from adain_export import check
 from adain_export.coreml import tolerances
+from adain_export.coreml.graphs import graph
 from adain_export.coreml.request import CoremlRequest
 from adain_export.target import REWRITES, Int8, Request, get_target
 from adain_export.targets import coreml
@@ -27,6 +29,7 @@ from adain_runtime.bundle import MANIFEST, Bundle
 from adain_runtime.errors import BundleError, InputError, QualityError, UnavailableError
 from adain_runtime.metrics import psnr
 from adain_runtime.mil import Package
+from adain_runtime.spec import NetworkSpec
 from calibrations import calibrated
 from networks import WIDE, make_network
 
@@ -350,3 +353,18 @@ def test_another_coremltools_than_9_is_told(monkeypatch):
 def test_the_manifest_of_a_bundle_lists_every_file_below_it(small):
     below = {p.relative_to(small.path).as_posix() for p in small.path.rglob("*") if p.is_file()}
     assert below == {*small.manifest.files, MANIFEST}
+
+
+def test_a_range_in_half_precision_counts_more_cells_than_half_precision_can(tmp_path):
+    """65,536 cells and their unbiased variance: a float16 ends at 65,504."""
+    spec = NetworkSpec("flat", ((4, 4), (6,)), ((6,), (4, 3)), color_conv=True, correction=1)
+    network = make_network(spec)
+    request = CoremlRequest("x", parts=("stylizer",), sizes=((16, 16), (512, 512)), shapes="range", io="tensor")
+    feeds = {"image": np.random.default_rng(0).random((1, 3, 512, 512), np.float32)}
+    feeds |= {"mean": np.zeros((1, 6, 1, 1), np.float32), "std": np.ones((1, 6, 1, 1), np.float32)}
+    feeds["alpha"] = np.ones((1, 1, 1, 1), np.float32)
+    with get_backend("coreml-reference").open(TARGET.export(network, request, tmp_path), Options()) as session:
+        made = session.run("stylizer", feeds)["image"]
+    with torch.no_grad():
+        wanted = graph("stylizer", network, (512, 512), 1.0)[0](*map(torch.from_numpy, feeds.values())).numpy()
+    assert np.abs(made - wanted).max() < 0.05

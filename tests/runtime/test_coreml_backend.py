@@ -29,6 +29,17 @@ def bundle(tmp_path_factory):
     return get_target("coreml").export(make_network(SPECS["strided"]), request, tmp_path_factory.mktemp("coreml"))
 
 
+@pytest.fixture(scope="module")
+def named(bundle, tmp_path_factory):
+    """A package of one function that has a name."""
+    from adain_export.coreml.request import CoremlRequest
+    from adain_export.target import get_target
+    from networks import SPECS, make_network
+
+    request = CoremlRequest("x", sizes=((16, 16),), parts=("encoder",), system="iOS18")
+    return get_target("coreml").export(make_network(SPECS["strided"]), request, tmp_path_factory.mktemp("named"))
+
+
 @pytest.fixture
 def mac(bundle, tmp_path, monkeypatch):
     """This machine as a Mac with a fake of coremltools; the path of its log."""
@@ -84,6 +95,14 @@ def test_it_runs_the_function_of_the_size_and_gives_what_the_package_computes(ma
         assert np.array_equal(found[name], values)
     height, width = size
     assert f"load ALL encode_{height}" + ("" if height == width else f"x{width}") in mac.read_text()
+
+
+def test_a_package_of_one_named_function_is_loaded_by_its_name(named, mac):
+    """From iOS 18 on functions have names, though there is one."""
+    with BACKEND.open(named, Options()) as session:
+        session.run("encoder", image())
+        assert session.placement("encoder", 16, 16)["ane"] == 6
+    assert "load ALL encode_16" in mac.read_text()
 
 
 def test_images_go_in_and_come_out_as_8_bit_rgb(mac, bundle):

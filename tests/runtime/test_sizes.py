@@ -13,6 +13,7 @@ from adain_runtime.manifest import Sizes
 from adain_runtime.planes import planes_for
 from adain_runtime.sizes import check_size, largest_shorter_side, padded_size, spell_sizes
 
+UNLIKE = Sizes(minimum=16, maximum=1280, heights=(16, 720), widths=(64, 1280))
 TWO = Sizes(exact=((256, 256), (512, 384)))
 RANGE = Sizes(minimum=64, maximum=512)
 sides = st.integers(1, 3000)
@@ -22,6 +23,7 @@ def test_sizes_are_spelt_with_what_comes_first():
     assert spell_sizes(TWO) == "256x256 or 512x384 (height x width)"
     assert spell_sizes(Sizes(exact=((64, 80),))) == "64x80 (height x width)"
     assert spell_sizes(RANGE) == "multiples of 8, at least 64, at most 512"
+    assert spell_sizes(UNLIKE) == "multiples of 8, 16 to 720 high and 64 to 1280 wide"
 
 
 @pytest.mark.parametrize(
@@ -32,6 +34,8 @@ def test_sizes_are_spelt_with_what_comes_first():
         ((130, 128), Sizes(), "height 130 must be a multiple of 8 and at least 16"),
         ((128, 8), Sizes(), "width 8 must be a multiple of 8 and at least 16"),
         ((128, 520), RANGE, "width 520 is over 512"),
+        ((728, 128), UNLIKE, "height 728 is over 720"),
+        ((128, 56), UNLIKE, "width 56 must be a multiple of 8 and at least 64"),
     ],
 )
 def test_a_size_that_the_graphs_do_not_take_is_refused_with_those_they_take(size, sizes, said):
@@ -47,7 +51,7 @@ def test_a_picture_is_padded_to_the_smallest_size_that_holds_it(size, padded):
     assert padded_size(*size, TWO) == padded
 
 
-@given(sides, sides, st.sampled_from([TWO, RANGE, Sizes(maximum=1024)]))
+@given(sides, sides, st.sampled_from([TWO, RANGE, UNLIKE, Sizes(maximum=1024)]))
 def test_a_picture_that_is_too_large_is_told_the_size_that_fits_and_it_does(height, width, sizes):
     shorter = largest_shorter_side(height, width, sizes)
     if height <= 200 and width <= 200:

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 import fake_cuda
+from adain_export.target import GraphRequest, get_target
 from adain_runtime.backend import get_backend, open_bundle
 from adain_runtime.backends.trt import BACKEND
 from adain_runtime.bundle import MANIFEST, Bundle
 from adain_runtime.cli import run as run_command
 from adain_runtime.errors import BundleError, InputError, QualityError, UnavailableError
-from adain_runtime.trt import build, library
+from adain_runtime.trt import build, golden, library
 from adain_runtime.trt.engine import Engine
 from adain_runtime.trt.sidecar import Here, read_sidecar
 
@@ -71,6 +72,9 @@ def test_engines_for_rtx_are_refused_where_tensorrt_is(engines, edit, relist, mo
         ({}, Here("trt", "10.3.0", "9.0", HERE.platform), False),
         ({"hw_compat": True}, Here("trt", "10.3.0", "12.0", HERE.platform), True),
         ({"hw_compat": True}, Here("trt", "10.3.0", "7.5", HERE.platform), False),
+        ({"hw_compat": True}, Here("trt", "10.3.0", "8.0", HERE.platform), True),
+        ({"hw_compat": True, "compute_capabilities": []}, Here("trt", "10.3.0", "8.6", HERE.platform), True),
+        ({"compute_capabilities": []}, Here("trt", "10.3.0", "8.7", HERE.platform), False),
         ({"compute_capabilities": ["8.6", "12.0"]}, Here("trt", "10.3.0", "12.0", HERE.platform), True),
         ({"compute_capabilities": ["8.6", "12.0"]}, Here("trt", "10.3.0", "8.9", HERE.platform), False),
     ],
@@ -252,7 +256,30 @@ def test_rebuilt_engines_that_compute_something_else_are_not_used(kit, tensorrt,
     tensors["stylizer.out.image"] = 1 - tensors["stylizer.out.image"]
     save_file(tensors, path, {"psnr": "40"})
     relist(kit)
-    with pytest.raises(QualityError, match=r"stylizer image: .* dB, at least 40 wanted.*not to be used"):
+    for _ in range(2):  # what was built stays in the cache, and is no better the second time
+        with pytest.raises(QualityError, match=r"stylizer image: .* dB, at least 40 wanted.*not to be used"):
+            run(kit, rebuild=True)
+
+
+def test_rebuilt_engines_are_held_against_the_golden_outputs_once(kit, tensorrt, monkeypatch):
+    seen = []
+    real = golden.golden_parity
+    monkeypatch.setattr(golden, "golden_parity", lambda *told: seen.append(told) or real(*told))
+    for _ in range(2):
+        run(kit, rebuild=True)
+    assert len(seen) == 1
+
+
+def test_graphs_of_bytes_are_refused_before_they_are_built(tensorrt, network, tmp_path):
+    target = get_target("onnx")
+    folder = target.export(network, GraphRequest("x", parts=("encoder",), io="uint8"), tmp_path).path
+    with pytest.raises(InputError, match=r"its images are bytes \(--io uint8\), and engines take float planes"):
+        open_bundle(folder, backend="trt", rebuild=True)
+
+
+def test_without_a_cache_nothing_is_rebuilt(kit, tensorrt, monkeypatch):
+    monkeypatch.setenv("ADAIN_CACHE", "off")
+    with pytest.raises(InputError, match="--rebuild keeps its engines in a cache, and ADAIN_CACHE turns it off"):
         run(kit, rebuild=True)
 
 

@@ -9,11 +9,13 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fake_cuda
 from adain_runtime.bundle import Bundle
 from adain_runtime.trt import amalgam, build
 from adain_runtime.trt.build import build_bundle, kit_options
@@ -327,3 +329,27 @@ def test_a_stopped_child_ends_with_its_signal(kit, tmp_path, tensorrt):
     assert first["phase"] == "Tactics"
     assert child.returncode == 128 + signal.SIGINT
     assert not (tmp_path / "engine").exists()
+
+
+def test_a_device_that_does_not_answer_is_told(kit, tmp_path, tensorrt, device):
+    device.failing["cudaMemGetInfo"] = fake_cuda.INVALID
+    with pytest.raises(BuildError, match=r"the GPU doesn't answer \(cudaMemGetInfo.*who else uses it") as caught:
+        one(kit, tmp_path, Options(PROFILE, workspace=1 << 30))
+    assert caught.value.exit_code == 3
+
+
+def test_the_engines_before_come_back_where_new_ones_can_not_take_their_place(kit, tmp_path, tensorrt, monkeypatch):
+    folder = one(kit, tmp_path)
+    before = (folder / "manifest.json").read_bytes()
+    rename = Path.rename
+
+    def interrupted(self, target):
+        if target == folder and self.name == folder.name:  # the new one, on its way in
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        one(kit, tmp_path)
+    assert (folder / "manifest.json").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([folder.name, kit.name])

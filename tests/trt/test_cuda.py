@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from types import SimpleNamespace
 
 import pytest
 
@@ -127,3 +128,9 @@ def test_the_real_cuda_bindings_take_every_argument():
         for call, arguments in calls:  # each reaches CUDA, which has no device, and none fails on its way there
             with pytest.raises(CudaError, match="cudaError"):
                 call(*arguments)
+
+
+def test_a_library_that_is_none_is_told(monkeypatch):
+    monkeypatch.setattr(cudart, "_load", lambda: SimpleNamespace(cudaMalloc=SimpleNamespace()))
+    with pytest.raises(CudaError, match=r"the libcudart that was found is none, or older than CUDA 11\.4"):
+        cudart.Cudart()

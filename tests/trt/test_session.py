@@ -9,6 +9,9 @@ import fake_cuda
 from adain_runtime import Stylizer
 from adain_runtime.backend import open_bundle
 from adain_runtime.errors import InputError, QualityError, UnavailableError
+from adain_runtime.image import Photo
+from adain_runtime.trt.build import build_bundle
+from adain_runtime.trt.options import Options, Profile
 from fake_gpu import use_device
 
 
@@ -207,3 +210,47 @@ def test_values_that_are_not_finite_are_an_error(session):
     image[0, 0, 0, 0] = np.nan
     with pytest.raises(QualityError, match="not finite"):
         session.run("encoder", {"image": image})
+
+
+@pytest.mark.parametrize("calls", [1, 4])
+def test_a_device_that_has_failed_for_good_is_one_error_and_not_a_bug(engines, device, calls):
+    """After an illegal access every call fails, those that free memory too."""
+
+    def run():
+        with open_bundle(engines, backend="trt") as opened:
+            for _ in range(calls):  # from the third on there is a recorded graph to give back
+                opened.run("encoder", {"image": picture()})
+            device.failing.update(dict.fromkeys(set(device.calls), fake_cuda.INVALID))
+            opened.run("encoder", {"image": picture(seed=1)})
+
+    with pytest.raises(UnavailableError, match="the GPU failed on image"):
+        run()
+
+
+def test_a_picture_over_one_side_of_the_profile_is_cut_in_tiles_that_fit(made, tmp_path, tensorrt):
+    """Engines of 16x16 to 64x256: tiles are squares, so 64 pixels are their most."""
+    options = Options(Profile((16, 16), (64, 64), (64, 256)))
+    folder = build_bundle(made / "strided-trt-kit-fp16", tmp_path, options)
+    rng = np.random.default_rng(0)
+    with Stylizer.open(folder, backend="trt", cache=False) as stylizer:
+        sizes = stylizer.session.bundle.manifest.sizes
+        assert (sizes.least, sizes.most, sizes.heights, sizes.widths) == ((16, 16), (64, 256), (16, 64), (16, 256))
+        style = stylizer.style(rng.integers(0, 256, (64, 40, 3), np.uint8))
+        for shape in ((60, 250), (250, 60), (100, 300)):
+            assert stylizer(rng.integers(0, 256, (*shape, 3), np.uint8), style).size == shape[::-1]
+
+
+def test_a_picture_under_one_side_of_the_profile_is_padded(made, tmp_path, tensorrt):
+    options = Options(Profile((16, 64), (16, 64), (64, 64)))
+    folder = build_bundle(made / "strided-trt-kit-fp16", tmp_path, options)
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    with Stylizer.open(folder, backend="trt", cache=False) as stylizer:
+        assert stylizer(noise, noise).size == (40, 40)
+
+
+def test_a_batch_is_as_large_as_the_profile_has_where_it_has_one(made, tmp_path, tensorrt):
+    folder = build_bundle(made / "strided-trt-kit-fp16", tmp_path, Options(Profile((16, 16), (32, 32), (64, 64))))
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    with Stylizer.open(folder, backend="trt", cache=False) as stylizer:
+        made = stylizer.stylize([Photo(noise)] * 3, [stylizer.style(noise)], batch_size=8)
+    assert len(made) == 3

@@ -40,6 +40,16 @@ class Affine(nn.Module):
         return features * scale + shift
 
 
+class Unbiasing(nn.Module):
+    """From the biased standard deviation to the unbiased one, for a map of any size."""
+
+    def forward(self, features: Tensor) -> float | Tensor:
+        """[1,C,h,w] to a factor; in float32, since half precision ends at 65,504 cells."""
+        cells = features.shape[2] * features.shape[3]
+        factor: float | Tensor = ((cells - 1) / cells) ** 0.5
+        return factor
+
+
 class Norm(nn.Module):
     """Instance normalisation with the spec's correction.
 
@@ -55,6 +65,7 @@ class Norm(nn.Module):
         super().__init__()
         self.correction, self.cells = spec.correction, cells
         self.eps = spec.eps if cells is None or not spec.correction else spec.eps * (cells - 1) / cells
+        self.add_module(FLOAT32_SCOPE, Unbiasing())
 
     def forward(self, features: Tensor) -> Tensor:
         """[1,C,h,w] to the same, each channel of mean 0 and variance 1."""
@@ -63,8 +74,7 @@ class Norm(nn.Module):
             return made
         if self.cells is not None:
             return made * sqrt((self.cells - 1) / self.cells)
-        cells = features.shape[2] * features.shape[3]
-        scaled: Tensor = made * ((cells - 1) / cells) ** 0.5
+        scaled: Tensor = made * self.get_submodule(FLOAT32_SCOPE)(features)
         return scaled
 
 

@@ -139,7 +139,7 @@ class CoreMLSession(CoreMLReferenceSession):
             from coremltools import ComputeUnit
             from coremltools.models import CompiledMLModel
 
-            named = {} if len(package.functions) == 1 else {"function_name": function}
+            named = {} if function == "main" else {"function_name": function}
             units = getattr(ComputeUnit, UNITS[self._units])
             self._models[key] = CompiledMLModel(os.fspath(trial.compiled), compute_units=units, **named)
             self._trials[key] = trial

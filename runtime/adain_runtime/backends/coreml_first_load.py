@@ -139,10 +139,15 @@ def _child(package: str, function: str, units: str, compiled: str) -> None:
 
     opened = Reader.open(package)
     if not Path(compiled).is_dir():
-        part = f"{compiled}.part"
-        shutil.rmtree(part, ignore_errors=True)
-        Path(compile_model(package, part)).rename(compiled)
-    named = {} if len(opened.functions) == 1 else {"function_name": function}
+        part = Path(compiled).with_name(f".{os.getpid()}.mlmodelc")  # coremltools refuses every other suffix
+        try:
+            Path(compile_model(package, str(part))).rename(compiled)
+        except OSError:
+            if not Path(compiled).is_dir():  # another process was faster
+                raise
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    named = {} if function == "main" else {"function_name": function}
     chosen = getattr(ComputeUnit, UNITS[units])
     model = CompiledMLModel(compiled, compute_units=chosen, **named)
     feeds: dict[str, Any] = {}
@@ -154,7 +159,7 @@ def _child(package: str, function: str, units: str, compiled: str) -> None:
             else np.full(shape, 0.5, feature.dtype)
         )
     model.predict(feeds)
-    print(json.dumps(_placement(compiled, chosen, function if named else "main")))  # noqa: T201 for the parent
+    print(json.dumps(_placement(compiled, chosen, function)))  # noqa: T201 for the parent
 
 
 def _placement(compiled: str, units: Any, function: str) -> dict[str, int]:  # noqa: ANN401

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 
 from adain_runtime.backend import Array, Options, Probe, check_target
 from adain_runtime.bundle import Bundle, find_bundle
@@ -24,7 +25,14 @@ from adain_runtime.trt.library import (
     this_platform,
 )
 from adain_runtime.trt.options import BuildError, Flavor
-from adain_runtime.trt.rebuild import as_our_error, cached_engines, kit_beside, other_graphs
+from adain_runtime.trt.rebuild import (
+    as_our_error,
+    cached_engines,
+    is_checked,
+    kit_beside,
+    other_graphs,
+    remember_checked,
+)
 from adain_runtime.trt.sidecar import Here, Sidecar, read_sidecar
 
 NAME = "trt"
@@ -60,7 +68,7 @@ class TrtBackend:
         """
         options.only(NAME, "rebuild")
         check_target(bundle, NAME, *TARGETS.values(), *SOURCES)
-        fresh = kit = None
+        kit = None
         if bundle.manifest.target in SOURCES:
             if not options.rebuild:
                 raise InputError(
@@ -68,6 +76,8 @@ class TrtBackend:
                     "and keeps them in a cache (minutes, once), or build them with adain-export trt"
                 )
             kit = bundle
+            if any(tensor.dtype == "uint8" for part in bundle.manifest.parts.values() for tensor in part.inputs):
+                raise InputError(f"{bundle.path}: its images are bytes (--io uint8), and engines take float planes")
         library, cuda, here = _start(_flavor_of(bundle))
         if kit is None:
             sidecars = {part: read_sidecar(bundle, part) for part in bundle.manifest.parts}
@@ -82,10 +92,10 @@ class TrtBackend:
             if trouble:
                 kit = kit_beside(bundle, sidecars)
         if kit is not None:
-            bundle, fresh = cached_engines(kit, here)
+            bundle = cached_engines(kit, here)
             sidecars = {part: read_sidecar(bundle, part) for part in bundle.manifest.parts}
         session = TrtSession(bundle, sidecars, library, cuda, f"{library} on compute capability {here.capability}")
-        if kit is not None and fresh:
+        if kit is not None:
             _check_golden(session, kit)
         return session
 
@@ -114,15 +124,17 @@ def _start(flavor: Flavor) -> tuple[Library, Cuda, Here]:
 
 
 def _check_golden(session: TrtSession, kit: Bundle) -> None:
-    """Engines that were built just now must give what their kit says; one that doesn't is closed again."""
+    """Engines in the cache must once have given what their kit says; a session of others is closed again."""
     from adain_runtime.trt.golden import FILE, golden_parity
 
-    if FILE in kit.manifest.files:
-        try:
-            golden_parity(session, kit.path, "the kit")
-        except BaseException:
-            session.close()
-            raise
+    if FILE not in kit.manifest.files or is_checked(session.bundle, kit.manifest.files[FILE].sha256):
+        return
+    try:
+        golden_parity(session, kit.path, "the kit")
+        remember_checked(session.bundle, kit.manifest.files[FILE].sha256)
+    except BaseException:
+        session.close()
+        raise
 
 
 class TrtSession(BaseSession):
@@ -204,4 +216,5 @@ class TrtSession(BaseSession):
         for engine in self._engines.values():
             engine.close()
         self._engines.clear()
-        self._cuda.drop_stream(self._stream)
+        with suppress(CudaError):  # a device that has failed has nothing left to free
+            self._cuda.drop_stream(self._stream)

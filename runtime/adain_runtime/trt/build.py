@@ -18,10 +18,10 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from adain_runtime.trt.builder import build_engine, check_capabilities
-from adain_runtime.trt.cudart import Cudart
+from adain_runtime.trt.cudart import CudaError, Cudart
 from adain_runtime.trt.library import NAMES, gpu_trouble, load_library, module_name, this_platform
 from adain_runtime.trt.options import (
     FLAVORS,
@@ -41,6 +41,7 @@ SIDECAR = ".engine.json"
 SIDECAR_SCHEMA = 1
 _PATIENCE = 30  # seconds that a builder gets to stop by itself
 
+_T = TypeVar("_T")
 Listener = Callable[[str, str, int, int], None]
 """Hears (part, phase, steps done, steps)."""
 
@@ -87,12 +88,21 @@ def build_bundle(
             for part in chosen:
                 _build_part(kit, manifest, part, folder, options, timing_cache, listener)
             _write_manifest(manifest, chosen, folder, options)
-            if final.exists():
-                final.rename(Path(place) / "old")
-            folder.rename(final)
+            _swap(folder, final, Path(place) / "old")
     except OSError as error:
         raise BuildError(f"can't write {final}: {error.strerror or error}; choose another folder") from error
     return final
+
+
+def _swap(new: Path, final: Path, old: Path) -> None:
+    """Put a folder where another may stand, which comes back where that fails."""
+    try:
+        if final.exists():
+            final.rename(old)
+        new.rename(final)
+    finally:
+        if old.exists() and not final.exists():
+            old.rename(final)
 
 
 def bundle_name(manifest: dict[str, Any], options: Options) -> str:
@@ -113,10 +123,22 @@ def check_device(options: Options) -> None:
         load_library("trt")  # raises, with the line that installs it
     if trouble := gpu_trouble():
         raise BuildError(f"{trouble}, and {NAMES['trt']} builds for the GPU that it runs on", 3)
-    if options.workspace is not None and options.workspace > (total := Cudart().total_memory()):
+    if options.workspace is not None and options.workspace > (total := _asked(Cudart.total_memory)):
         raise BuildError(
             f"--workspace {options.workspace:,} bytes: this device has {total:,}; take less, or leave it out"
         )
+
+
+def _asked(question: Callable[[Cudart], _T]) -> _T:
+    """What the device says.
+
+    Raises:
+        BuildError: it says nothing, as one that another process has for itself.
+    """
+    try:
+        return question(Cudart())
+    except CudaError as error:
+        raise BuildError(f"the GPU doesn't answer ({error}); look at its driver, and who else uses it", 3) from error
 
 
 def read_kit(kit: Path) -> dict[str, Any]:
@@ -183,7 +205,7 @@ def _build_part(
         "engine": {"bytes": engine.stat().st_size, "sha256": _sha256(engine)},
         "flavor": options.flavor,
         "tensorrt": done["tensorrt"],
-        "compute_capabilities": list(options.capabilities) or [Cudart().capability()],
+        "compute_capabilities": list(options.capabilities) or [_asked(Cudart.capability)],
         "hw_compat": options.hw_compat,
         "version_compatible": options.version_compatible,
         "platform": this_platform(),
@@ -198,15 +220,40 @@ def _write_manifest(kit: dict[str, Any], parts: list[str], folder: Path, options
     sizes, profile = kit["sizes"], options.profile
     made = kit | {
         "target": TARGETS[options.flavor],
-        "parts": {part: kit["parts"][part] | {"file": f"{part}.engine"} for part in parts},
+        "parts": {part: _engine_part(kit["parts"][part], part, profile) for part in parts},
         "files": {
             path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(folder.iterdir())
         },
-        "sizes": sizes | {"minimum": max(sizes["minimum"], min(profile.min)), "maximum": max(profile.max)},
+        "sizes": sizes | _profile_sizes(profile),
         "tools": kit["tools"] | {NAMES[options.flavor]: first["tensorrt"]},
         "parity": None,  # the kit's is of its ONNX graphs; nothing has run these engines yet
     }
     (folder / MANIFEST).write_text(json.dumps(made, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _profile_sizes(profile: Profile) -> dict[str, Any]:
+    """What a manifest says of a profile, which `Profile.check` has held against the kit's own least size."""
+    sizes: dict[str, Any] = {"minimum": min(profile.min), "maximum": max(profile.max)}
+    if len({*profile.min}) > 1 or len({*profile.max}) > 1:
+        sizes |= {name: [profile.min[axis], profile.max[axis]] for axis, name in enumerate(("heights", "widths"))}
+    return sizes
+
+
+def _engine_part(part: dict[str, Any], name: str, profile: Profile) -> dict[str, Any]:
+    """A part of a manifest with its engine, and the batch as a number where there is only one."""
+    least, _, most = profile.batch
+
+    def fixed(tensors: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [
+            tensor | {"shape": [least if axis == "batch" and least == most else axis for axis in tensor["shape"]]}
+            for tensor in tensors
+        ]
+
+    return part | {
+        "file": f"{name}.engine",
+        "inputs": fixed(part["inputs"]),
+        "outputs": fixed(part["outputs"]),
+    }
 
 
 def _in_child(part: str, task: dict[str, Any], listener: Listener | None) -> dict[str, Any]:

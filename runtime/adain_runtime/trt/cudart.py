@@ -63,12 +63,15 @@ class Cudart:
         """Load the library.
 
         Raises:
-            CudaError: it isn't here.
+            CudaError: it isn't here, or is another library, or too old.
         """
         self._library = _load()
-        for function, arguments in _ARGUMENTS.items():
-            call = getattr(self._library, function)
-            call.argtypes, call.restype = arguments, _INT
+        try:
+            for function, arguments in _ARGUMENTS.items():
+                call = getattr(self._library, function)
+                call.argtypes, call.restype = arguments, _INT
+        except AttributeError as error:
+            raise CudaError(f"the libcudart that was found is none, or older than CUDA 11.4 ({error})") from error
         self._library.cudaGetErrorName.argtypes = (_INT,)
         self._library.cudaGetErrorName.restype = ctypes.c_char_p
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -64,9 +65,11 @@ class Buffer:
         self.device = self.pinned = self.capacity = 0
         self.held = None
         if device:
-            self.cuda.free(device)
+            with suppress(CudaError):  # a device that has failed fails here too, and has nothing left to free
+                self.cuda.free(device)
         if pinned:
-            self.cuda.free_pinned(pinned)
+            with suppress(CudaError):
+                self.cuda.free_pinned(pinned)
 
 
 class Engine:
@@ -294,7 +297,8 @@ class Engine:
         self._calls = 0
         if self._graph is not None:
             graph, self._graph = self._graph, None
-            self._cuda.drop_graph(graph)
+            with suppress(CudaError):
+                self._cuda.drop_graph(graph)
 
     def _forget(self) -> None:
         """After a failure nothing that the device holds is trusted."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from adain_runtime.bundle import Bundle
 from adain_runtime.cache import SWITCH, cache_folder
 from adain_runtime.errors import AdainError, BundleError, InputError, QualityError, UnavailableError
+from adain_runtime.files import replacing_file
 from adain_runtime.manifest import Manifest
 from adain_runtime.trt import build
 from adain_runtime.trt.bar import build_bar
@@ -26,8 +27,8 @@ def as_our_error(error: BuildError) -> AdainError:
     return _ERRORS[error.exit_code](str(error))
 
 
-def cached_engines(kit: Bundle, here: Here) -> tuple[Bundle, bool]:
-    """The engines of a kit or an ONNX bundle for this machine, and whether they were built just now.
+def cached_engines(kit: Bundle, here: Here) -> Bundle:
+    """The engines of a kit or an ONNX bundle for this machine, built now where they are not there.
 
     Raises:
         InputError: options that don't fit the device, or no folder for caches.
@@ -42,12 +43,34 @@ def cached_engines(kit: Bundle, here: Here) -> tuple[Bundle, bool]:
             raise InputError(f"--rebuild keeps its engines in a cache, and {SWITCH} turns it off; set that to a folder")
         folder = caches / cache_key(kit, here, options)
         with suppress(InputError):  # nothing there yet, or damaged: it is built again
-            return Bundle.open(folder / build.bundle_name(manifest, options)), False
+            return Bundle.open(folder / build.bundle_name(manifest, options))
         with build_bar() as listener:
             made = build.build_bundle(kit.path, folder, options, listener=listener)
     except BuildError as error:
         raise as_our_error(error) from error
-    return Bundle.open(made), True
+    return Bundle.open(made)
+
+
+def is_checked(engines: Bundle, golden: str) -> bool:
+    """Whether these engines have given the golden outputs of this digest before."""
+    try:
+        return _mark(engines).read_text(encoding="utf-8") == golden
+    except (OSError, ValueError):
+        return False
+
+
+def remember_checked(engines: Bundle, golden: str) -> None:
+    """Keep that they have.
+
+    Raises:
+        InputError: the cache can't be written.
+    """
+    with replacing_file(_mark(engines)) as part:
+        part.write_text(golden, encoding="utf-8")
+
+
+def _mark(engines: Bundle) -> Path:
+    return engines.path.with_name(f"{engines.path.name}.checked")
 
 
 def options_here(options: Options, here: Here) -> Options:

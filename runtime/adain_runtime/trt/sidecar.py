@@ -86,8 +86,7 @@ class Sidecar:
         return self.version_compatible and built[:1] == here[:1] and here >= built
 
     def _capability_fits(self, capability: str) -> bool:
-        later = _numbers(capability) >= max((8, 0), *map(_numbers, self.compute_capabilities[:1]))
-        return capability in self.compute_capabilities or (self.hw_compat and later)
+        return capability in self.compute_capabilities or (self.hw_compat and _numbers(capability) >= (8, 0))
 
 
 def read_sidecar(bundle: Bundle, part: str) -> Sidecar:
