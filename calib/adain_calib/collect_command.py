@@ -48,7 +48,7 @@ Count = Annotated[
 Size = Annotated[
     int | None, typer.Option(help=f"Pixels of an image's shorter side, at most. Default: {SIZE}.", show_default=False)
 ]
-Seed = Annotated[int | None, typer.Option(help=f"Of the pairs. Default: {SEED}.", show_default=False)]
+Seed = Annotated[int | None, typer.Option(min=0, help=f"Of the pairs. Default: {SEED}.", show_default=False)]
 MethodName = Annotated[
     str,
     typer.Option("--method", help=f"Whose ranges are taken unless the export asks for others: {', '.join(METHODS)}."),

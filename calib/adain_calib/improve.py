@@ -96,18 +96,16 @@ class Work:
         if self.styles is None:
             raise InputError("improvements are judged on stylised images, and these pairs have no styles")
         seen = {file.sha256 for file in (*self.pairs.contents, *self.pairs.styles)}
-        try:
-            return held_out(
-                self.contents.folder,
-                self.styles.folder,
-                saw=seen.__contains__,
-                size=self.pairs.size,
-                pairs=JUDGED,
-                seed=self.pairs.seed,
-                alpha_range=self.network.spec.alpha_range,
-            )
-        except InputError as error:
-            raise InputError(f"{error}; or calibrate on fewer of them (--pairs)") from error
+        return held_out(
+            self.contents.folder,
+            self.styles.folder,
+            saw=seen.__contains__,
+            size=self.pairs.size,
+            pairs=JUDGED,
+            seed=self.pairs.seed,
+            alpha_range=self.network.spec.alpha_range,
+            fix="give a folder that holds others, or calibrate on fewer (--pairs)",
+        )
 
     def collected(
         self, bar: Progress, improvements: Improvements | None = None

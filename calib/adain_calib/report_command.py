@@ -81,7 +81,7 @@ def report_command(
     }
     write_json(output / "report.json", result)
     with replacing_file(output / "report.md") as part:
-        part.write_text(_markdown(rows), encoding="utf-8")
+        part.write_text(_markdown(rows), encoding="utf-8", errors="backslashreplace")  # file names need not be UTF-8
     if pictures:
         save_image(picture_grid(COLUMNS, pictures), output / "sheet.png")
     if as_json:

@@ -103,6 +103,7 @@ def held_out(
     pairs: int,
     seed: int,
     alpha_range: tuple[float, float],
+    fix: str = "give a folder that holds others",
 ) -> HeldOut:
     """Pairs from two folders, none of whose images a calibration saw.
 
@@ -114,6 +115,7 @@ def held_out(
         pairs: how many to draw; one that was drawn twice counts once.
         seed: of the draw.
         alpha_range: of the network's spec.
+        fix: what to do where the calibration saw all.
 
     Raises:
         InputError: a folder without images, or with none that the calibration did not see; an image that can't be read
@@ -127,7 +129,7 @@ def held_out(
         if not folder.files:
             raise InputError(
                 f"{folder.folder}: all {len(folder.known)} images of it were calibrated on, and would flatter the "
-                "result; give a folder that holds others"
+                f"result; {fix}"
             )
     contents, styles = folders
     drawn = draw_pairs(contents.files, styles.files, pairs, seed=seed, size=size, alpha_range=alpha_range)

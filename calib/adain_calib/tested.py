@@ -35,7 +35,7 @@ MethodName = Annotated[
     ),
 ]
 Count = Annotated[int, typer.Option("--pairs", help="How many pairs to test on.")]
-Seed = Annotated[int, typer.Option(help="Of the pairs.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the pairs.")]
 
 
 @dataclass(frozen=True)

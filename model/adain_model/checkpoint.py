@@ -216,7 +216,7 @@ def _described(path: Path, header: str) -> tuple[NetworkSpec, type[Network] | ty
     again = "make it again with `adain-model import`"
     try:
         fields = json.loads(header)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: its metadata is not JSON ({error}); {again}") from error
     version = fields.get("format_version") if isinstance(fields, dict) else None
     if not isinstance(version, int) or isinstance(version, bool):

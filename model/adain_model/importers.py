@@ -178,9 +178,9 @@ def _fill(chain: Encoder | Decoder, part: Part, path: Path) -> Source:
 
 
 def _convolutions(path: Path, part: Part, state: Mapping[str, Tensor]) -> tuple[Layout, list[_Convolution]]:
-    patterns: dict[Layout, str] = {"sequential": r"(\d+)", "prefixed": rf"{part}\.(\d+)"}
+    patterns: dict[Layout, str] = {"sequential": r"(\d{1,9})", "prefixed": rf"{part}\.(\d{{1,9}})"}
     if part == "encoder":
-        patterns["torchvision"] = r"features\.(\d+)"
+        patterns["torchvision"] = r"features\.(\d{1,9})"
     for layout, pattern in patterns.items():
         places = {int(match[1]): match[1] for key in state if (match := re.fullmatch(pattern + r"\.weight", key))}
         if not places:

@@ -11,6 +11,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
+from tempfile import TemporaryFile
 from time import perf_counter
 from types import TracebackType
 from typing import Any
@@ -131,11 +132,12 @@ class Worker:
 
     def __init__(self, spec: Mapping[str, object], threads: int) -> None:
         limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+        self._said = TemporaryFile()  # noqa: SIM115 a pipe that nobody reads would fill up, and the worker wait for ever
         self._process = subprocess.Popen(  # noqa: S603 our own interpreter and module
             [sys.executable, "-m", "adain_parity.bench_worker", json.dumps(dict(spec))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._said,
             env=os.environ | limits,
             text=True,
         )
@@ -152,11 +154,11 @@ class Worker:
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None  # noqa: S101
-        assert self._process.stderr is not None  # noqa: S101
         line = self._process.stdout.readline()
         if not line:
             self._process.wait()
-            said = [text for text in self._process.stderr.read().splitlines() if text.strip()]
+            self._said.seek(0)
+            said = [text for text in self._said.read().decode(errors="replace").splitlines() if text.strip()]
             self.close()
             raise UnavailableError(
                 f"{self._what}: its process ended with {self._process.returncode} ({said[-1] if said else 'no word'})"
@@ -166,7 +168,7 @@ class Worker:
 
     def close(self) -> None:
         """End the process. Closing twice is fine."""
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+        for stream in (self._process.stdin, self._process.stdout, self._said):
             if stream is not None:
                 with suppress(BrokenPipeError):  # it has gone, with a line of ours unread
                     stream.close()

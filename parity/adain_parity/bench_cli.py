@@ -23,7 +23,7 @@ from adain_runtime.errors import InputError
 from adain_runtime.results import make_folder
 
 if TYPE_CHECKING:
-    from adain_model.network import Network
+    from adain_parity.artefacts import Model
 
 PLAIN = "onnx, plain export"
 PACKAGES = ("adain-edge", "numpy", "onnxruntime", "openvino", "MNN", "torch")
@@ -75,7 +75,8 @@ def bench(
     require_matplotlib()
     from rich.markdown import Markdown
 
-    from adain_model.checkpoint import embedded_checkpoint
+    from adain_parity.artefacts import open_models
+    from adain_runtime.stylizer import EMBEDDED_MODEL
 
     sizes = sorted(set(size or ((256,) if quick else SIZES)))
     if odd := [side for side in sizes if side % 8]:
@@ -85,17 +86,18 @@ def bench(
     for path in checkpoint or ():
         if not path.is_file():
             raise InputError(f"{path}: no such checkpoint; adain-model import makes one")
+    models = open_models([EMBEDDED_MODEL, *(str(path.resolve()) for path in checkpoint or ())], Path())
     make_folder(output.parent)
     rows: list[Row] = []
     left_out: list[LeftOut] = []
     used, peak, watch = threads or os.cpu_count() or 1, 0.0, LoadWatch()
-    for path in [embedded_checkpoint(), *(checkpoint or ())]:
+    for model in models:
         with TemporaryDirectory(prefix="adain-bench-") as scratch:
             folder = Path(scratch)
-            network, contenders, missing = _contenders(path, folder)
+            contenders, missing = _contenders(model, folder)
             for side in sizes:
-                left_out += [LeftOut(network.spec.name, side, *one) for one in missing]
-                case = _case(network, path, side, contenders, photo, style)
+                left_out += [LeftOut(model.name, side, *one) for one in missing]
+                case = _case(model, side, contenders, photo, style)
                 found, lost, rate = measure_parts(
                     case, folder, threads=used, rounds=rounds, seconds=seconds, report=console.say
                 )
@@ -124,13 +126,11 @@ def bench(
     console.say(f"wrote {', '.join(map(str, written))}")
 
 
-def _contenders(path: Path, folder: Path) -> tuple[Network, list[Contender], list[tuple[str, str]]]:
+def _contenders(model: Model, folder: Path) -> tuple[list[Contender], list[tuple[str, str]]]:
     """Exports that the backends here can run, the plain one first; and those that can't be run, with why."""
     from adain_export.target import Request, get_target
-    from adain_model.checkpoint import load_network
 
-    network = load_network(path)
-    name, missing = network.spec.name, []
+    network, name, missing = model.network, model.name, []
     console.say(f"{name}: exporting")
     onnx = get_target("onnx")
     plain = onnx.export(network, Request(name, rewrites=("fold-color",)), folder / "plain").path
@@ -144,10 +144,10 @@ def _contenders(path: Path, folder: Path) -> tuple[Network, list[Contender], lis
         else:
             made = get_target("mnn").export(network, Request(name), folder / "mnn").path
             contenders += [Contender("mnn", backend, made), Contender("mnn, exact", backend, made, exact=True)]
-    return network, contenders, missing
+    return contenders, missing
 
 
-def _case(network: Network, path: Path, side: int, contenders: list[Contender], photo: Path, style: Path) -> Case:
+def _case(model: Model, side: int, contenders: list[Contender], photo: Path, style: Path) -> Case:
     import numpy as np
 
     from adain_model.cost import layer_costs, macs
@@ -155,15 +155,16 @@ def _case(network: Network, path: Path, side: int, contenders: list[Contender], 
     from adain_runtime.manifest import Sizes
     from adain_runtime.planes import planes_for
 
+    network = model.network
     with Stylizer.open(contenders[0].model, threads=1) as stylizer:
         prepared = stylizer.style(style)
     pixels = np.asarray(_resized(photo, side))
     costs = layer_costs(network, side, side)
     return Case(
-        network=network.spec.name,
+        network=model.name,
         size=side,
         macs=macs(costs, "encoder") + macs(costs, "decoder"),
-        reference=Contender("torch", "torch", path),
+        reference=Contender("torch", "torch", model.checkpoint),
         baseline=PLAIN,
         contenders=tuple(contenders),
         feeds={

@@ -101,7 +101,7 @@ def _read(folder: Path, path: str) -> Image.Image | None:
         with Image.open(file) as image:
             loaded: Image.Image = image.convert("RGB")
             return loaded
-    except (OSError, ValueError, Image.DecompressionBombError):  # reported as missing, by its name
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # reported as missing, by its name
         return None
 
 

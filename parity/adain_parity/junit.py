@@ -23,7 +23,7 @@ def junit_xml(run: Run) -> str:
     suites = [_suite(group, run) for group in groups(run)]
     named = {case.backend for case in run.missing}
     suites += [_absent(name, run) for name in run.absent if name not in named]
-    root = ET.Element("testsuites", {"name": f"adain-parity {run.matrix}", **_totals(suites, run.seconds)})
+    root = ET.Element("testsuites", {"name": printable(f"adain-parity {run.matrix}"), **_totals(suites, run.seconds)})
     root.extend(suites)
     ET.indent(root, " ")
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
@@ -31,7 +31,7 @@ def junit_xml(run: Run) -> str:
 
 def _suite(group: Group, run: Run) -> ET.Element:
     name = ".".join(filter(None, (group.model, group.backend, group.provider, group.precision, group.bundle)))
-    suite = ET.Element("testsuite", {"name": printable(name), "timestamp": run.when.rstrip("Z")})
+    suite = ET.Element("testsuite", {"name": printable(name), "timestamp": printable(run.when.rstrip("Z"))})
     _properties(suite, run)
     painted = Counter(map(case_pictures, group.cases))
     for case in group.cases:
@@ -43,9 +43,9 @@ def _suite(group: Group, run: Run) -> ET.Element:
 
 
 def _absent(backend: str, run: Run) -> ET.Element:
-    suite = ET.Element("testsuite", {"name": backend, "timestamp": run.when.rstrip("Z")})
+    suite = ET.Element("testsuite", {"name": printable(backend), "timestamp": printable(run.when.rstrip("Z"))})
     _properties(suite, run)
-    case = ET.SubElement(suite, "testcase", {"classname": backend, "name": "required", "time": "0.000"})
+    case = ET.SubElement(suite, "testcase", {"classname": printable(backend), "name": "required", "time": "0.000"})
     _outcome(case, "failure", "required", f"backend {backend} is required, and no case of it was run")
     _count(suite, 0.0)
     return suite

@@ -92,7 +92,7 @@ def _encoded(found: Mapping[str, Floats], wanted: Mapping[str, Floats], referenc
         mean_error=relative_l2(wanted["mean"], found["mean"]),
         std_error=relative_l2(wanted["std"], found["std"]),
         relative_l2=relative_l2(wanted["features"], found["features"]),
-        cosine=cosine(wanted["features"], found["features"]),
+        cosine=_number(cosine(wanted["features"], found["features"])),
         statistics=max(relative_l2(own_mean, found["mean"]), relative_l2(own_std, found["std"])),
     )
 
@@ -130,6 +130,11 @@ def _image(wanted: Floats, found: Floats) -> Metrics:
         ssim=similar,
         relative_l2=relative_l2(wanted, found),
     )
+
+
+def _number(angle: float) -> float:
+    """A cosine; features of no length have no angle, and are like nothing."""
+    return angle if np.isfinite(angle) else 0.0
 
 
 def _lowest(*values: float | None) -> float | None:

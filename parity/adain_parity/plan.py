@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 
 from adain_export.tolerances import Limits, limits_of
 from adain_parity.artefacts import Model, bundle_for
 from adain_parity.matrix import BackendRow, Cell, Matrix, parse_size
+from adain_parity.pictures import find_picture
 from adain_parity.results import Case
 from adain_runtime.bundle import Bundle
 from adain_runtime.errors import InputError
@@ -71,8 +72,10 @@ def planned(
         step: told before each export.
 
     Raises:
-        InputError: a precision that has no tolerance.
+        InputError: a precision that has no tolerance, a size that a network doesn't take, or a picture or calibration
+            that isn't there.
     """
+    _check_given(matrix, models, root)
     wanted = [
         (row, precision, limits_of(row.name, precision, target=row.target), model)
         for row in matrix.backends
@@ -99,6 +102,21 @@ def planned(
         except BaseException:  # such as Ctrl-C: what has not begun is minutes of work
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _check_given(matrix: Matrix, models: Sequence[Model], root: Path) -> None:
+    """Say what is wrong before the minutes that exports take."""
+    from adain_model.network import check_size
+
+    for name in (*matrix.contents, *matrix.styles):
+        find_picture(name, root)
+    sizes = dict.fromkeys(chain(matrix.sizes, *(row.sizes for row in matrix.backends)))
+    for model in models:
+        for text in sizes:
+            check_size(model.network.spec, *parse_size(text), "sizes: one")
+        given = matrix.calibrations.get(model.name)
+        if given and not (root / given).is_file():
+            raise InputError(f"calibrations: {model.name}: {root / given}: no such file")
 
 
 def planned_bundles(
@@ -179,9 +197,12 @@ def _largest(sizes: Sequence[str]) -> Cell:
 
 def _distinct(made: list[Planned]) -> list[Planned]:
     """Cases with ids of their own: a number behind those that would share one."""
-    seen: dict[str, int] = {}
+    taken = {plan.case.id for plan in made}
+    seen: set[str] = set()
     for i, plan in enumerate(made):
-        times = seen[plan.case.id] = seen.get(plan.case.id, 0) + 1
-        if times > 1:
-            made[i] = replace(plan, case=replace(plan.case, id=f"{plan.case.id}.{times}"))
+        if plan.case.id in seen:
+            free = next(name for times in count(2) if (name := f"{plan.case.id}.{times}") not in taken)
+            made[i] = replace(plan, case=replace(plan.case, id=free))
+            taken.add(free)
+        seen.add(plan.case.id)
     return made

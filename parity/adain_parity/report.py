@@ -36,5 +36,5 @@ def write_report(run: Run, folder: Path, *, pictures: Path | None = None) -> tup
     }
     for name, text in texts.items():
         with replacing_file(folder / name) as part:
-            part.write_text(text, encoding="utf-8")
+            part.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files need not be UTF-8
     return tuple(folder / name for name in texts)

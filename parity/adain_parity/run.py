@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -211,16 +213,23 @@ class _Case:
 
         same = image is not None and image.shape == self.truth.stylized.shape
         wanted = self.truth.stylized
-        pair = f"{Path(plan.cell.content).stem}-{Path(plan.cell.style).stem}-a{plan.cell.alpha:g}"
+        content, style = _file_name(plan.cell.content), _file_name(plan.cell.style)
+        pair = f"{content}-{style}-a{plan.cell.alpha:g}"
         return Pictures(
-            content=kept(f"content-{Path(plan.cell.content).stem}-{size}", self.truth.image),
-            style=kept(f"style-{Path(plan.cell.style).stem}-{size}", self.truth.style_image),
+            content=kept(f"content-{content}-{size}", self.truth.image),
+            style=kept(f"style-{style}-{size}", self.truth.style_image),
             reference=kept(f"reference-{plan.model.name}-{size}-{pair}", wanted),
             backend=kept(plan.case.id, image) if same and image is not None else None,
             difference=kept(f"{plan.case.id}-difference", DIFFERENCE_GAIN * np.abs(wanted - image))
             if same and image is not None
             else None,
         )
+
+
+def _file_name(picture: str) -> str:
+    """A picture's name for a file: of a file its own, and what tells it from others of that name."""
+    stem = Path(picture).stem
+    return stem if stem == picture else f"{stem}-{hashlib.sha256(os.fsencode(picture)).hexdigest()[:6]}"
 
 
 def provider_lie(asked: str, outcome: Outcome) -> str:

@@ -30,6 +30,9 @@ class Used:
     metric: str
 
 
+_MOST_DIGITS = 300  # of what a float holds
+
+
 def share(metric: str, found: float | None, limit: float | None) -> float | None:
     """The share of a tolerance that one number uses; None where there is no number or no limit.
 
@@ -41,7 +44,7 @@ def share(metric: str, found: float | None, limit: float | None) -> float | None
     if found is None or limit is None:
         return None
     if metric == "psnr":
-        return float(10 ** ((limit - found) / 20))
+        return float(10 ** min((limit - found) / 20, _MOST_DIGITS))
     error, allowed = (1 - found, 1 - limit) if metric in _GOOD_AT_ONE else (abs(found), limit)
     if allowed > 0:
         return max(0.0, error / allowed)

@@ -223,7 +223,7 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-_GREY_STEPS = {"L;2": 85, "L;4": 17}
+_GREY_STEPS = {"1": 255, "L;2": 85, "L;4": 17}
 _DEEP = "RGB;16B"
 
 
@@ -239,7 +239,7 @@ def _with_8_bit_key(image: Image.Image, stored: str) -> Image.Image:
     key = image.info.get("transparency")
     scaled = key
     if isinstance(key, int):
-        scaled = key * _GREY_STEPS.get(stored, 1)
+        scaled = min(255, key * _GREY_STEPS[stored]) if stored in _GREY_STEPS else key  # newer Pillow scales some
     elif isinstance(key, tuple) and (stored == _DEEP or max(key) > 255):
         scaled = tuple(value >> 8 for value in key)
     if scaled == key:

@@ -160,14 +160,17 @@ def _pair(contents: Sequence[Path], many: bool, label: str, output: str | None, 
         name = default_name(contents[0], label) if output is None else output
         jobs = [Job(contents[0], Path(name))]
     inputs = {identity(path) for path in (*contents, *keep)} - {None}
-    by_output: dict[str, Job] = {}
+    by_output: dict[Path, Job] = {}
+    by_folded: dict[str, Job] = {}
     for job in jobs:
         check_writable(job.output)
         if job.output.exists() and identity(job.output) in inputs:
             raise InputError(f"{job.output}: would replace an input; choose another -o")
-        folded = unicodedata.normalize("NFC", str(job.output)).casefold()
-        twin = by_output.setdefault(folded, job)
-        if twin is not job and (twin.output == job.output or _folds(_standing(job.output.parent))):
+        folded = unicodedata.normalize("NFC", str(job.output)).lower()
+        twin, alike = by_output.setdefault(job.output, job), by_folded.setdefault(folded, job)
+        if twin is job and alike is not job and _folds(_standing(job.output.parent)):
+            twin = alike
+        if twin is not job:
             raise InputError(
                 f"{twin.content} and {job.content} would both become {job.output}; stylise them one by one"
             )

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 Floating = NDArray[np.floating]
 
 
+_NOTHING = 1e-12  # a length in the place of none
+
+
 def max_abs(a: Floating, b: Floating) -> float:
     """Largest absolute difference, computed in float64; NaN where either holds one."""
     return float(np.abs(a.astype(np.float64) - b).max())
@@ -28,13 +31,12 @@ def psnr(a: Floating, b: Floating, *, peak: float = 1.0) -> float:
 def relative_l2(wanted: Floating, found: Floating) -> float:
     """Length of the difference over the length of what is wanted, in float64; NaN where either holds one.
 
-    What is wanted is nowhere 0 in these networks' maps; where it is, any difference is infinitely large.
+    What is wanted is nowhere 0 in these networks' maps; where it is, as of a backend that paints black, any difference
+    is huge, and finite.
     """
     reference = wanted.astype(np.float64)
     size, difference = float(np.linalg.norm(reference)), float(np.linalg.norm(found.astype(np.float64) - reference))
-    if size == 0:
-        return 0.0 if difference == 0 else float("inf")
-    return difference / size
+    return difference / (size or _NOTHING)
 
 
 def cosine(wanted: Floating, found: Floating) -> float:

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from adain_runtime.errors import InputError
@@ -22,12 +23,15 @@ def make_folder(path: Path) -> None:
     """Make the folder that results go to, before the work.
 
     Raises:
-        InputError: it can't be made.
+        InputError: it can't be made, or written.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".adain-", dir=path):  # permission bits don't tell of read-only file systems
+            pass
     except OSError as error:
-        raise InputError(f"-o {path}: can't be made ({error.strerror or error}); choose another folder") from error
+        verb = "written" if path.is_dir() else "made"
+        raise InputError(f"-o {path}: can't be {verb} ({error.strerror or error}); choose another folder") from error
 
 
 def write_json(path: Path, result: Mapping[str, Any]) -> None:

@@ -75,7 +75,7 @@ def choose_side(
         decode: False where the encoder is all that is run.
 
     Raises:
-        InputError: ``off``, and the estimate is over the memory that is free.
+        InputError: ``off`` or no decoder, and the estimate is over the memory that is free.
     """
     sizes = manifest.sizes
     if sizes.exact:  # a whole picture is all that its graphs take
@@ -83,20 +83,23 @@ def choose_side(
     sides = padded_sides(height, width, sizes)
     need = together * sides[0] * sides[1] * bytes_per_pixel(manifest.spec)
     available = available_memory()
-    if tile == "off":
+    whole = decode and "decoder" not in manifest.parts  # tiles are decoded one by one
+    if tile == "off" or (tile == "auto" and whole):
         if available is not None and need > available:
             many = f" {together} at once" if together > 1 else ""
+            tiles = (
+                "export it with --parts encoder,stylizer,decoder"
+                if whole
+                else "leave out --tile off (tile='off' in Python)"
+            )
             raise InputError(
                 f"a {width}x{height} picture as a whole{many} takes about {spell_bytes(need)} with "
-                f"{manifest.folder_name}, and {spell_bytes(available)} are free; leave out --tile off (tile='off' in "
-                "Python), or make it smaller (--size)"
+                f"{manifest.folder_name}, and {spell_bytes(available)} are free; {tiles}, or make it smaller (--size)"
             )
         return None
     if tile != "auto":
         return tile if max(sides) > tile else None
     if fits(sides, sizes) and need <= working_memory(available):
-        return None
-    if decode and "decoder" not in manifest.parts:  # padded_size says what fits
         return None
     most = sizes.most and min(sizes.most)
     if most is not None and most < smallest_side(manifest):

@@ -89,7 +89,7 @@ def test_without_folders_it_takes_the_samples_of_the_package_and_says_so(command
         (["--percentile", "101"], "percentile of 101.0 is out of range"),
         (["--pairs", "0"], "0 pairs"),
         (["--size", "32"], "size of 32 pixels"),
-        (["--seed", "-1"], "seed of -1"),
+        (["--seed", "-1"], "--seed"),
         (["--plain", "--equalise"], "judged on stylised images, and --plain has none"),
         (["--correct-bias", "--size", "64"], "all 3 images of it were calibrated on"),
         (["--plain"], "--plain decodes contents as themselves"),

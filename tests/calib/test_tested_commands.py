@@ -153,7 +153,7 @@ def test_images_of_the_calibration_are_left_out_or_refused(command, checkpoint, 
         (["--content", "{folder}/empty"], "empty: no images in this folder"),
         (["--style", "{folder}/tiny"], "small.png: 60x90, too small"),
         (["--pairs", "0"], "0 pairs"),
-        (["--seed", "-1"], "seed of -1"),
+        (["--seed", "-1"], "--seed"),
         (["--method", "best"], "no method 'best'; there are minmax"),
     ],
 )

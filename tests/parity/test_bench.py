@@ -10,13 +10,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from adain_model import embedded_checkpoint
+from adain_model import embedded_checkpoint, save_network
 from adain_parity import bench, bench_cli, bench_report
 from adain_parity.bench import Case, Contender, LeftOut, Row, Worker, measure_app, measure_parts
 from adain_parity.bench_load import Load, LoadWatch
 from adain_parity.bench_report import Benchmark
 from adain_runtime.bundle import EMBEDDED
 from adain_runtime.errors import InputError, UnavailableError
+from networks import SPECS, make_network
 
 LITE = EMBEDDED / "lite-onnx-fp32"
 CHANNELS = 192
@@ -154,11 +155,17 @@ def test_three_files_are_written_and_the_plot_is_a_picture(tmp_path):
         (["--photo", "nowhere.jpg"], "nowhere.jpg: no such image; give one with --photo FILE"),
         (["--checkpoint", "nowhere.safetensors"], "nowhere.safetensors"),
         (["-o", "file/cpu"], "-o file: can't be made"),
+        (["--checkpoint", "twin.safetensors"], "stands there twice, by its weights"),
+        (["--checkpoint", "lite.safetensors"], "two are called lite; give their files names of their own"),
+        (["--checkpoint", "damaged.safetensors"], "damaged.safetensors: not a whole safetensors file"),
     ],
 )
 def test_a_mistake_is_told_before_anything_is_measured(arguments, problem, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "damaged.safetensors").write_bytes(b"{")
+    (tmp_path / "twin.safetensors").write_bytes(embedded_checkpoint().read_bytes())
+    save_network(make_network(replace(SPECS["strided"], name="lite")), tmp_path / "lite.safetensors")
     monkeypatch.setattr(bench_cli, "measure_parts", lambda *_, **__: pytest.fail("it measured"))
     monkeypatch.setattr(sys, "argv", ["adain-bench", *arguments])
     with pytest.raises(SystemExit) as stopped:
@@ -182,3 +189,13 @@ def test_a_benchmark_without_the_baseline_has_ratios_to_itself(case):
     assert made["ratio"] == 1
     with pytest.raises(InputError):
         bench_cli._sample(None, "content", "none.jpg")
+
+
+def test_a_worker_that_talks_without_end_is_not_waited_for():
+    """More than a pipe holds."""
+    chatty = "import sys; sys.stderr.write('x' * 1_000_000); print('{}', flush=True); sys.stdin.read()"
+    real = subprocess.Popen
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench.subprocess, "Popen", lambda _, **kept: real([sys.executable, "-c", chatty], **kept))
+        with bench.Worker({"backend": "onnx"}, 1) as worker:
+            assert worker.ready == {}

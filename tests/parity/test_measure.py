@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -173,3 +174,15 @@ def test_the_content_loss_is_of_the_features_and_no_tap_before_them():
     found = reference.truth(truth.stylized, style, 1.0).encoded["features"]
     target = truth.decoder_feeds["features"] * truth.decoder_feeds["scale"] + truth.decoder_feeds["shift"]
     assert content == pytest.approx(np.square(found - target).mean(), rel=1e-4)
+
+
+def test_a_backend_that_paints_black_is_measured_in_numbers_that_json_has(judge, perfect):
+    """Its own outputs have no length, which what they are held against is divided by."""
+    for name in ("encoder.features", "stylizer.composed"):
+        perfect[name] = np.zeros_like(perfect[name])
+    encoder, decoder, stylizer = judge(perfect)[0]
+    assert encoder.failures
+    assert not decoder.failures
+    assert stylizer.failures
+    for part in (encoder, stylizer):
+        json.dumps(asdict(part.found), allow_nan=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import inf
+from math import inf, isfinite
 
 import pytest
 from hypothesis import given
@@ -48,6 +48,10 @@ def test_the_share_of_a_tolerance_is_one_at_the_limit(metric, found, limit, want
 def test_a_share_is_beyond_one_just_where_the_measurement_is_beyond_its_limit(metric, found, limit):
     beyond = bool(Metrics(**{metric: found}).beyond(Metrics(**{metric: limit})))
     assert (share(metric, found, limit) > 1 + 1e-12) == beyond or found == pytest.approx(limit)
+
+
+def test_decibels_beyond_all_reason_are_a_number():
+    assert isfinite(share("psnr", -1e5, 80.0))
 
 
 def test_a_case_is_as_near_to_its_limit_as_the_nearest_of_its_numbers():

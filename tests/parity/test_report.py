@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 
 import pytest
 from rich.console import Console
@@ -127,3 +128,12 @@ def test_a_long_list_is_cut_where_the_page_goes_on():
     assert "and 70 more: see parity.html" in seen(
         a_run(*(a_case(f"{i}", verdict="failed", reason="r") for i in range(100)))
     )
+
+
+def test_names_that_are_no_utf_8_and_control_characters_can_be_written(tmp_path):
+    run = a_run(a_case(), required=("gone\x01",), command="adain-parity run -o out\udcff", matrix="m\udcff\x02.toml")
+    page, junit, summary = (path.read_text(encoding="utf-8") for path in write_report(run, tmp_path))
+    assert "out\\udcff" in page
+    assert "m.toml" in junit
+    assert "gone" in summary
+    ET.parse(tmp_path / "parity.junit.xml")

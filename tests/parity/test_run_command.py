@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ import pytest
 from adain_parity import cli, plan
 from adain_parity.artefacts import bundle_for, open_models
 from adain_parity.matrix import load
-from adain_parity.results import SCHEMA, Run
+from adain_parity.results import SCHEMA, Case, Run
+from adain_parity.run import _file_name
 from adain_runtime.bundle import embedded_bundles
 from adain_runtime.cli import console
+from runs import a_case
 
 MATRIX = """
 schema_version = 1
@@ -195,3 +198,42 @@ def test_an_interrupt_leaves_the_exports_that_have_not_begun(tmp_path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         plan.planned(matrix, models, tmp_path, tmp_path, lambda _: "", step=lambda _: None)
     assert len(begun) <= 3
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('sizes = ["16x24"]', 'sizes = ["8x24"]', "sizes: one is 8x24, and lite takes multiples of 8, at least 16"),
+        ('sizes = ["16x24"]', 'sizes = ["16x25"]', "sizes: one is 16x25"),
+        ('contents = ["cat"]', 'contents = ["nowhere.jpg"]', "nowhere.jpg"),
+        ('styles = ["flat"]', 'styles = ["gone"]', "gone"),
+        ("alphas = [0.6]", 'alphas = [0.6]\ncalibrations = { lite = "gone.json" }', "calibrations: lite: "),
+    ],
+)
+def test_a_mistake_in_a_matrix_is_said_before_the_first_export(
+    command, matrix, tmp_path, monkeypatch, before, after, message
+):
+    monkeypatch.setattr(plan, "_exported", lambda *_: pytest.fail("it exported"))
+    matrix.write_text(MATRIX.replace(before, after))
+    code, _, err = command("run", "--matrix", matrix, "-o", tmp_path / "out")
+    assert code == 2
+    assert message in err
+
+
+def test_pictures_of_one_stem_have_files_of_their_own():
+    names = [_file_name(name) for name in ("cat", "cat.jpg", "cat.png", "day/cat.jpg", "night/cat.jpg")]
+    assert names[0] == "cat"
+    assert len(set(names)) == 5
+    assert all(name.startswith("cat") for name in names)
+
+
+def test_cases_that_would_share_an_id_get_numbers_that_are_free():
+    made = [SimpleCase(a_case(id=name)) for name in ("a", "a", "a.2", "a")]
+    assert [each.case.id for each in plan._distinct(made)] == ["a", "a.3", "a.2", "a.4"]
+
+
+@dataclass(frozen=True)
+class SimpleCase:
+    """As much of a planned case as has an id."""
+
+    case: Case

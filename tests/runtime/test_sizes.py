@@ -13,7 +13,7 @@ from adain_runtime.manifest import Sizes
 from adain_runtime.planes import planes_for
 from adain_runtime.sizes import check_size, largest_shorter_side, padded_size, spell_sizes
 
-UNLIKE = Sizes(minimum=16, maximum=1280, heights=(16, 720), widths=(64, 1280))
+UNLIKE = Sizes(minimum=16, maximum=1024, heights=(16, 720), widths=(64, 1024))
 TWO = Sizes(exact=((256, 256), (512, 384)))
 RANGE = Sizes(minimum=64, maximum=512)
 sides = st.integers(1, 3000)
@@ -23,7 +23,7 @@ def test_sizes_are_spelt_with_what_comes_first():
     assert spell_sizes(TWO) == "256x256 or 512x384 (height x width)"
     assert spell_sizes(Sizes(exact=((64, 80),))) == "64x80 (height x width)"
     assert spell_sizes(RANGE) == "multiples of 8, at least 64, at most 512"
-    assert spell_sizes(UNLIKE) == "multiples of 8, 16 to 720 high and 64 to 1280 wide"
+    assert spell_sizes(UNLIKE) == "multiples of 8, 16 to 720 high and 64 to 1024 wide"
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,11 @@ def test_without_a_decoder_there_are_no_tiles_but_for_the_encoder(manifest, free
     alone = replace(manifest, parts=whole, sizes=Sizes(multiple=8, minimum=16, maximum=256))
     assert choose_side(alone, 800, 600, "auto") is None  # padded_size says what fits
     assert choose_side(alone, 800, 600, "auto", decode=False) == 256
+    free(GIB // 100)
+    with pytest.raises(
+        InputError, match=r"an? 800x600 picture .* free; export it with --parts encoder,stylizer,decoder"
+    ):
+        choose_side(replace(manifest, parts=whole), 600, 800, "auto")
     with pytest.raises(InputError, match=r"tile 128: lite-onnx-fp32 has no decoder.*--parts encoder,stylizer,decoder"):
         check_tiling(alone, 128)
     with pytest.raises(InputError, match="masks: lite-onnx-fp32 has no decoder"):

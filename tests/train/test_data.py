@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 
 import numpy as np
@@ -161,3 +163,11 @@ def test_a_worker_that_fails_fails_the_training_and_leaves_no_thread():
     with pytest.raises(InputError, match="gone"):
         list(prefetch(make, range(10), workers=2))
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("adain-data")]
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="their file systems take no such names")
+def test_a_name_that_is_no_utf_8_is_a_name(folder):
+    save(os.fsencode(folder) + b"/caf\xe9.png", 20, 40)
+    found = check_folder(folder, FRAMING)
+    assert len(found.names) == 5
+    assert len(found.digest) == 64

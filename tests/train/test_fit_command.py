@@ -85,3 +85,8 @@ def test_what_measures_must_be_vgg19(pictures, tmp_path, student_file, teacher_f
             model=student_file,
             output=tmp_path / "out",
         )
+
+
+def test_contents_of_a_size_that_the_network_does_not_take_are_refused(fit, pictures):
+    with pytest.raises(InputError, match="--size: a content is 36x36, and strided takes multiples of 8"):
+        fit(pictures / "style" / "0.png", size=36)

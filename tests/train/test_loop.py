@@ -100,6 +100,17 @@ def test_a_resume_after_a_crash_takes_the_lost_steps_again(make_task, machine, t
     assert [line["step"] for line in journal(tmp_path / "run")] == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_last_line_that_was_torn_is_taken_again_and_a_foreign_log_refused(make_task, machine, tmp_path):
+    trainer(StopAt(make_task(), 2), machine, tmp_path / "run").run()
+    log = tmp_path / "run" / "log.jsonl"
+    log.write_text(log.read_text() + '{"step": 4, "sec')
+    trainer(StopAt(make_task(), 4), machine, tmp_path / "run", resume=True).run()
+    assert [line["step"] for line in journal(tmp_path / "run")] == [1, 2, 3, 4, 5]
+    log.write_text("[1]\n{}\n")
+    with pytest.raises(InputError, match="not a log of ours"):
+        trainer(make_task(), machine, tmp_path / "run", resume=True)
+
+
 def test_training_lowers_the_loss(make_task, machine, tmp_path):
     trainer(make_task(steps=30, lr=3e-3), machine, tmp_path).run()
     losses = [line["total"] for line in journal(tmp_path) if line["step"] <= 15]

@@ -115,6 +115,9 @@ def test_damaged_kept_targets_are_named(tmp_path, kept, student_config, teacher,
     (folder / "style.npy").write_bytes((folder / "style.npy").read_bytes()[:-50])
     with pytest.raises(InputError, match="delete the folder"):
         KeptTargets(folder, student_config, teacher, data)
+    (folder / "style.npy").write_bytes(b"")  # as a power cut leaves it
+    with pytest.raises(InputError, match="delete the folder"):
+        KeptTargets(folder, student_config, teacher, data)
 
 
 def test_an_image_restyled_by_itself_is_decoded_as_it_is(student_config):

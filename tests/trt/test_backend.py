@@ -198,11 +198,15 @@ def test_rebuild_builds_once_and_keeps_it_by_what_it_depends_on(kit, tensorrt, d
     assert len(builds) == 6
 
 
-def test_a_damaged_cache_is_built_again(kit, tensorrt):
+def test_a_damaged_cache_is_built_again_and_held_against_the_golden_outputs_again(kit, tensorrt, monkeypatch):
+    seen = []
+    real = golden.golden_parity
+    monkeypatch.setattr(golden, "golden_parity", lambda *told: seen.append(told) or real(*told))
     wanted, place = run(kit, rebuild=True)
     (place / "encoder.engine").write_bytes(b"")
     found, again = run(kit, rebuild=True)
     assert again == place
+    assert len(seen) == 2
     np.testing.assert_array_equal(found["features"], wanted["features"])
 
 

@@ -80,10 +80,17 @@ class TrainConfig:
         if not is_name(self.name):
             raise InputError(f"name {self.name!r}: give letters, digits, '-' and '_'; a file is called after it")
 
-    @property
-    def batches(self) -> dict[str, int]:
-        """The sizes of batch that a training has, by the fields that say them."""
-        return {"batch": self.batch}
+    def check_shared(self, processes: int) -> None:
+        """Refuse batches that so many processes can't share as one process would take them.
+
+        Raises:
+            InputError: one that can't be shared out evenly.
+        """
+        self._check_shared("batch", self.batch, processes)
+
+    def _check_shared(self, name: str, pairs: int, processes: int) -> None:
+        if pairs % processes:
+            raise InputError(f"{name}: {pairs} pairs can't be shared by {processes} processes; change it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,10 +174,19 @@ class StudentConfig(TrainConfig):
         """The first step that uses VGG-19's losses."""
         return round(self.perceptual_from * self.steps)
 
-    @property
-    def batches(self) -> dict[str, int]:
-        """See `TrainConfig.batches`."""
-        return {**super().batches, **({"perceptual_batch": self.perceptual_batch} if self.perceptual_batch else {})}
+    def check_shared(self, processes: int) -> None:
+        """See `TrainConfig.check_shared`; images that come back must be the same ones, too.
+
+        Raises:
+            InputError: a batch that can't be shared out evenly, or whose shares restore others of its images.
+        """
+        for name, pairs in (("batch", self.batch), ("perceptual_batch", self.perceptual_batch)):
+            self._check_shared(name, pairs, processes)
+            if processes > 1 and self.restore and self.restore_every and pairs // processes % self.restore_every:
+                raise InputError(
+                    f"{name}: every {self.restore_every}th of {pairs} pairs comes back, and shares of "
+                    f"{pairs // processes} would choose others; change {name} or restore_every"
+                )
 
     def pairs(self, step: int) -> int:
         """Content-style pairs in a step."""

@@ -8,6 +8,7 @@ data is one number, its step.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -152,7 +153,7 @@ def check_folder(
     return ImageSet(
         folder=folder,
         names=tuple(name for name, _, _ in kept),
-        digest=hashlib.sha256(lines.encode()).hexdigest(),
+        digest=hashlib.sha256(os.fsencode(lines)).hexdigest(),
         skipped=skipped,
         framing=framing,
         pixels=pixels if cache else None,

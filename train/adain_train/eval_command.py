@@ -46,7 +46,7 @@ def eval_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the JSON, the plots and the sheet.")],
     size: Annotated[int, typer.Option(min=16, help="Pixels of the square images.")] = 256,
     pairs: Annotated[int | None, typer.Option(min=1, help="A seeded, balanced subset. Default: all pairs.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the order of pairs.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the order of pairs.")] = 0,
     examples: Annotated[int, typer.Option(min=0, help="Pairs that are optimised, and shown on the sheet.")] = 3,
     steps: Annotated[
         str, typer.Option(metavar="N,N,...|none", help="Steps at which the optimisation is measured.")

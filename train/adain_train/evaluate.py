@@ -218,6 +218,7 @@ def _restyled(network: Network, features: Tensor, style: tuple[Tensor, Tensor]) 
 
 
 def _row(name: str, scores: Iterable[Scores], facts: Mapping[str, Mapping[str, Any]]) -> Row:
+    """Means over the pairs, and their standard errors as if no two pairs shared a content or a style."""
     values = np.array([astuple(score) for score in scores])
     error = Scores(*(values.std(axis=0, ddof=1) / len(values) ** 0.5).tolist()) if len(values) > 1 else None
     return Row(name, len(values), Scores(*values.mean(axis=0).tolist()), error, **facts.get(name, {}))

@@ -12,6 +12,7 @@ import numpy as np
 import typer
 
 from adain_model import encoder_id, load_network, weights_sha256
+from adain_model.network import check_size
 from adain_model.sheets import picture_grid
 from adain_runtime.cli import console
 from adain_runtime.errors import InputError
@@ -59,6 +60,7 @@ def fit_command(
     files = _files(paintings, output)
     where = chosen_device(device)
     network = load_network(model).to(where)
+    check_size(network.spec, size, size, "--size: a content")
     perceptual = Perceptual(read_encoder(reference).to(where))
     images, squares = read_squares(content, size, count=contents, seed=seed)
     if images.skipped:

@@ -35,7 +35,6 @@ def launch(machine: Machine) -> Fabric:
             num_nodes=machine.nodes,
             precision=machine.precision,
         )
-        fabric.launch()  # a strategy that would start its processes by itself is refused only here
     except (MisconfigurationException, RuntimeError) as error:
         raise UnavailableError(
             f"accelerator {machine.accelerator} with {machine.devices} device(s) is not available here "
@@ -43,6 +42,10 @@ def launch(machine: Machine) -> Fabric:
         ) from error
     except (ValueError, TypeError) as error:
         raise InputError(f"--accelerator {machine.accelerator} --strategy {machine.strategy}: {error}") from error
+    try:
+        fabric.launch()
+    except TypeError as error:  # a strategy that would call a function in processes that it starts by itself
+        raise InputError(f"--strategy {machine.strategy}: {error}; take ddp") from error
     return fabric
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from adain_runtime.cli import console
-from adain_runtime.errors import InputError, QualityError
+from adain_runtime.errors import QualityError
 from adain_train.checkpoints import TrainState, check_identity, load_state, random_state, save_state, set_random_state
 from adain_train.config import Algorithm, Machine, as_plain
 from adain_train.data import prefetch
@@ -82,9 +82,7 @@ class Trainer:
         self.fabric, self.task, self.machine, self.folder = fabric, task, machine, folder
         self.config = task.config
         self.share = Share(fabric.global_rank, fabric.world_size)
-        for name, pairs in self.config.batches.items():
-            if pairs % self.share.world:
-                raise InputError(f"{name}: {pairs} pairs can't be shared by {self.share.world} processes; change it")
+        self.config.check_shared(self.share.world)
         self.identity = {**as_plain(self.config), "sources": dict(task.sources), "kind": type(self.config).__name__}
         self._layout = torch.channels_last if machine.channels_last else torch.contiguous_format
         for module in (task.frozen, task.model):

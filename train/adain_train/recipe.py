@@ -95,6 +95,8 @@ def read_recipe(path: Path) -> tuple[Stage, ...]:
         raise InputError(f"{path}: {found}; a recipe has {', '.join(_SHARED)}, and a [[stage]] for each run")
     if wrong := [name for name, group in shared.items() if not isinstance(group, dict)]:
         raise InputError(f"{path}: {wrong[0]} is no group; set its fields")
+    if wrong := [name for name, digest in shared["sources"].items() if not isinstance(digest, str)]:
+        raise InputError(f"{path}: sources.{wrong[0]} is no digest")
     made = tuple(_stage(path, shared, stage) for stage in stages)
     if len({stage.name for stage in made}) < len(made):
         raise InputError(f"{path}: two stages of one name; each has a folder of its own")
@@ -109,6 +111,8 @@ def _stage(path: Path, shared: Mapping[str, Any], plain: object) -> Stage:
     wrong += [name for name in _SHARED if not isinstance({**shared, **found}.get(name), dict)]
     wrong += [name for name in ("name", "content", "style") if not found.get(name)]
     wrong += [name for name in found if name not in known]
+    if not wrong:
+        wrong += [f"sources.{name}" for name, said in found.get("sources", {}).items() if not isinstance(said, str)]
     if wrong:
         raise InputError(f"{where}: {wrong[0]} is missing, unknown or of the wrong kind; there is {', '.join(known)}")
     if Path(found["name"]).name != found["name"] or found["name"].startswith("."):

@@ -79,7 +79,7 @@ class RunFolder:
             lines = [line for line in self._lines() if line["step"] <= step]
             self._write(self.journal.name, "".join(json.dumps(line) + "\n" for line in lines))
             tables = {"train": as_plain(config), "sources": dict(sources), "machine": as_plain(machine)}
-            self._write("config.toml", f"# {self.command}\n{to_toml(tables)}")
+            self._write("config.toml", f"# {' '.join(self.command.split())}\n{to_toml(tables)}")
             self._scalars = writer(str(self.path / "tensorboard"), purge_step=step + 1)
         except OSError as error:
             raise InputError(f"can't write {self.path}: {error.strerror or error}; choose another folder") from error
@@ -153,16 +153,18 @@ class RunFolder:
 
     def _lines(self) -> list[dict[str, Any]]:
         try:
-            text = self.journal.read_text(encoding="utf-8")
-            return [json.loads(line) for line in text.splitlines()]
+            lines = self.journal.read_text(encoding="utf-8").splitlines()
+            if lines and not lines[-1].endswith("}"):  # torn by a full disk or a power cut
+                del lines[-1]
+            return [line for line in map(json.loads, lines) if line["step"] >= 0]
         except FileNotFoundError:
             return []
-        except ValueError as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"{self.journal}: not a log of ours ({error}); move it away") from error
 
     def _write(self, name: str, text: str) -> None:
         with replacing_file(self.path / name) as part:
-            part.write_text(text, encoding="utf-8")
+            part.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files need not be UTF-8
 
 
 _ADVICE = "`adain-train eval` measures it on images that it was not trained on; the losses here are of its last steps."

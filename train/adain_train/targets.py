@@ -138,7 +138,7 @@ class KeptTargets:
                 name: np.load(folder / f"{name}.npy", mmap_mode="r")
                 for name in ("content", "style", "features", "summaries", "teacher")
             }
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise InputError(f"{folder}: kept targets that can't be read ({error}); delete the folder") from error
 
     def load(self, positions: range, wanted: Wanted) -> dict[str, Tensor]:

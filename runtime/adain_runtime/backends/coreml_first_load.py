@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import platform
+import secrets
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adain_runtime.cache import cache_folder
 from adain_runtime.errors import InputError, UnavailableError
 from adain_runtime.files import replacing_file
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 UNITS: Mapping[str, str] = {"all": "ALL", "cpu": "CPU_ONLY", "cpu-gpu": "CPU_AND_GPU", "cpu-ane": "CPU_AND_NE"}
 CACHE_VARIABLE = "ADAIN_COREML_CACHE"
-"""Environment variable: the folder for compiled models. Default: the user's caches."""
+"""Environment variable: the folder for compiled models. Default: among the person's caches (`adain_runtime.cache`)."""
 
 SECONDS = 900
 """A large function may take the Neural Engine's compiler minutes; longer than this it hangs."""
@@ -88,12 +90,15 @@ def first_load(package: Package, function: str, units: str, digests: Mapping[str
 
 def _try(package: Package, function: str, units: str, compiled: Path) -> dict[str, int]:
     where = f"{package.path}: {function} on compute units {units!r}"
-    command = [sys.executable, "-m", __name__, str(package.path), function, units, str(compiled)]
+    part = compiled.with_name(f".{secrets.token_hex(4)}.mlmodelc")  # coremltools refuses every other suffix
+    command = [sys.executable, "-m", __name__, str(package.path), function, units, str(compiled), str(part)]
     fix = f"try --compute-units {'cpu' if units != 'cpu' else 'all'}"
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)  # noqa: S603 ours
     except subprocess.TimeoutExpired as error:
         raise UnavailableError(f"{where}: Core ML was not ready after {SECONDS} s; {fix}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)  # here, since Core ML may end the other process
     last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no message")
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
@@ -114,8 +119,10 @@ def _read(record: Path) -> dict[str, int] | None:
 
 
 def _cache() -> Path:
-    named = os.environ.get(CACHE_VARIABLE)
-    return Path(named) if named else Path.home() / "Library" / "Caches" / "adain-edge" / "coreml"
+    """Where compiled models are kept; they must be somewhere, so also where the person's caches are off."""
+    if named := os.environ.get(CACHE_VARIABLE):
+        return Path(named)
+    return cache_folder("coreml") or Path.home() / "Library" / "Caches" / "adain-edge" / "coreml"
 
 
 def _key(digests: Mapping[str, str]) -> str:
@@ -128,7 +135,7 @@ def _key(digests: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
-def _child(package: str, function: str, units: str, compiled: str) -> None:
+def _child(package: str, function: str, units: str, compiled: str, part: str) -> None:
     """Compile, load, run on grey, ask the compute plan; the last line of stdout is the placement as JSON."""
     from coremltools import ComputeUnit
     from coremltools.models import CompiledMLModel
@@ -139,14 +146,12 @@ def _child(package: str, function: str, units: str, compiled: str) -> None:
 
     opened = Reader.open(package)
     if not Path(compiled).is_dir():
-        part = Path(compiled).with_name(f".{os.getpid()}.mlmodelc")  # coremltools refuses every other suffix
+        made = Path(compile_model(package, part))
         try:
-            Path(compile_model(package, str(part))).rename(compiled)
+            made.rename(compiled)
         except OSError:
             if not Path(compiled).is_dir():  # another process was faster
                 raise
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
     named = {} if function == "main" else {"function_name": function}
     chosen = getattr(ComputeUnit, UNITS[units])
     model = CompiledMLModel(compiled, compute_units=chosen, **named)

@@ -76,7 +76,8 @@ class TrtBackend:
                     "and keeps them in a cache (minutes, once), or build them with adain-export trt"
                 )
             kit = bundle
-            if any(tensor.dtype == "uint8" for part in bundle.manifest.parts.values() for tensor in part.inputs):
+            parts = bundle.manifest.parts.values()
+            if any(tensor.dtype == "uint8" for part in parts for tensor in (*part.inputs, *part.outputs)):
                 raise InputError(f"{bundle.path}: its images are bytes (--io uint8), and engines take float planes")
         library, cuda, here = _start(_flavor_of(bundle))
         if kit is None:

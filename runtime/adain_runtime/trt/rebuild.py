@@ -9,10 +9,10 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from adain_runtime.bundle import Bundle
+from adain_runtime.bundle import MANIFEST, Bundle
 from adain_runtime.cache import SWITCH, cache_folder
 from adain_runtime.errors import AdainError, BundleError, InputError, QualityError, UnavailableError
-from adain_runtime.files import replacing_file
+from adain_runtime.files import replacing_file, sha256_file
 from adain_runtime.manifest import Manifest
 from adain_runtime.trt import build
 from adain_runtime.trt.bar import build_bar
@@ -53,24 +53,24 @@ def cached_engines(kit: Bundle, here: Here) -> Bundle:
 
 def is_checked(engines: Bundle, golden: str) -> bool:
     """Whether these engines have given the golden outputs of this digest before."""
+    mark, text = _mark(engines, golden)
     try:
-        return _mark(engines).read_text(encoding="utf-8") == golden
+        return mark.read_text(encoding="utf-8") == text
     except (OSError, ValueError):
         return False
 
 
 def remember_checked(engines: Bundle, golden: str) -> None:
-    """Keep that they have.
-
-    Raises:
-        InputError: the cache can't be written.
-    """
-    with replacing_file(_mark(engines)) as part:
-        part.write_text(golden, encoding="utf-8")
+    """Keep that they have; where the cache can't be written, they are checked again the next time."""
+    mark, text = _mark(engines, golden)
+    with suppress(InputError), replacing_file(mark) as part:
+        part.write_text(text, encoding="utf-8")
 
 
-def _mark(engines: Bundle) -> Path:
-    return engines.path.with_name(f"{engines.path.name}.checked")
+def _mark(engines: Bundle, golden: str) -> tuple[Path, str]:
+    """Where it is kept, and what: of these engines, and not of others that are built in their place."""
+    path = engines.path.with_name(f"{engines.path.name}.checked")
+    return path, f"{sha256_file(engines.path / MANIFEST)} {golden}\n"
 
 
 def options_here(options: Options, here: Here) -> Options:
