@@ -130,7 +130,7 @@ def _contenders(model: Model, folder: Path) -> tuple[list[Contender], list[tuple
     """Exports that the backends here can run, the plain one first; and those that can't be run, with why."""
     from adain_export.target import Request, get_target
 
-    network, name, missing = model.network, model.name, []
+    network, name, missing = model.network, model.network.spec.name, []
     console.say(f"{name}: exporting")
     onnx = get_target("onnx")
     plain = onnx.export(network, Request(name, rewrites=("fold-color",)), folder / "plain").path

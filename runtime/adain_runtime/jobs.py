@@ -166,7 +166,7 @@ def _pair(contents: Sequence[Path], many: bool, label: str, output: str | None, 
         check_writable(job.output)
         if job.output.exists() and identity(job.output) in inputs:
             raise InputError(f"{job.output}: would replace an input; choose another -o")
-        folded = unicodedata.normalize("NFC", str(job.output)).lower()
+        folded = unicodedata.normalize("NFC", str(job.output)).casefold()
         twin, alike = by_output.setdefault(job.output, job), by_folded.setdefault(folded, job)
         if twin is job and alike is not job and _folds(_standing(job.output.parent)):
             twin = alike

@@ -27,11 +27,13 @@ def make_folder(path: Path) -> None:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"-o {path}: can't be made ({error.strerror or error}); choose another folder") from error
+    try:
         with TemporaryDirectory(prefix=".adain-", dir=path):  # permission bits don't tell of read-only file systems
             pass
     except OSError as error:
-        verb = "written" if path.is_dir() else "made"
-        raise InputError(f"-o {path}: can't be {verb} ({error.strerror or error}); choose another folder") from error
+        raise InputError(f"-o {path}: can't be written ({error.strerror or error}); choose another folder") from error
 
 
 def write_json(path: Path, result: Mapping[str, Any]) -> None:

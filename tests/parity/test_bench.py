@@ -155,6 +155,8 @@ def test_three_files_are_written_and_the_plot_is_a_picture(tmp_path):
         (["--photo", "nowhere.jpg"], "nowhere.jpg: no such image; give one with --photo FILE"),
         (["--checkpoint", "nowhere.safetensors"], "nowhere.safetensors"),
         (["-o", "file/cpu"], "-o file: can't be made"),
+        (["-o", "x" * 300 + "/cpu"], "can't be made (File name too long)"),
+        (["-o", "/proc/self/cpu"], "-o /proc/self: can't be written"),
         (["--checkpoint", "twin.safetensors"], "stands there twice, by its weights"),
         (["--checkpoint", "lite.safetensors"], "two are called lite; give their files names of their own"),
         (["--checkpoint", "damaged.safetensors"], "damaged.safetensors: not a whole safetensors file"),

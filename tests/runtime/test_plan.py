@@ -200,8 +200,8 @@ def test_names_that_differ_in_case_are_two_files_or_one(monkeypatch):
     contents = touch("in/IMG.jpg", "in/sub/img.jpg")
     if not adain_jobs._folds(Path()):
         assert outputs(plan(contents, many=True, label="w", output="out")) == ["out/IMG-w.jpg", "out/img-w.jpg"]
-    with pytest.raises(InputError, match=r"in/a\.gif and in/a\.png would both become out/a-w\.png"):
-        plan(touch("in/A.gif", "in/a.gif", "in/a.png"), many=True, label="w", output="out")
+        with pytest.raises(InputError, match=r"in/a\.gif and in/a\.png would both become out/a-w\.png"):
+            plan(touch("in/A.gif", "in/a.gif", "in/a.png"), many=True, label="w", output="out")
     monkeypatch.setattr(adain_jobs, "_folds", lambda _: True)
     with pytest.raises(InputError, match=r"in/IMG\.jpg and in/sub/img\.jpg would both become"):
         plan(contents, many=True, label="w", output="out")

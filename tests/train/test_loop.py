@@ -106,9 +106,11 @@ def test_a_last_line_that_was_torn_is_taken_again_and_a_foreign_log_refused(make
     log.write_text(log.read_text() + '{"step": 4, "sec')
     trainer(StopAt(make_task(), 4), machine, tmp_path / "run", resume=True).run()
     assert [line["step"] for line in journal(tmp_path / "run")] == [1, 2, 3, 4, 5]
-    log.write_text("[1]\n{}\n")
-    with pytest.raises(InputError, match="not a log of ours"):
-        trainer(make_task(), machine, tmp_path / "run", resume=True)
+    for foreign in ("[1]\n{}\n", "my notes", '[{"step": 1}]', '{"step": 1}\nand so on'):
+        log.write_text(foreign)
+        with pytest.raises(InputError, match="not a log of ours"):
+            trainer(make_task(), machine, tmp_path / "run", resume=True)
+        assert log.read_text() == foreign
 
 
 def test_training_lowers_the_loss(make_task, machine, tmp_path):

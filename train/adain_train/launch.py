@@ -44,8 +44,14 @@ def launch(machine: Machine) -> Fabric:
         raise InputError(f"--accelerator {machine.accelerator} --strategy {machine.strategy}: {error}") from error
     try:
         fabric.launch()
-    except TypeError as error:  # a strategy that would call a function in processes that it starts by itself
-        raise InputError(f"--strategy {machine.strategy}: {error}; take ddp") from error
+    except (ValueError, TypeError) as error:  # other numbers than torchrun's, or a strategy that starts no script again
+        said = " ".join(str(error).split())
+        raise InputError(f"--devices {machine.devices} --strategy {machine.strategy}: {said}") from error
+    except RuntimeError as error:
+        said = " ".join(str(error).split())
+        raise UnavailableError(
+            f"the {machine.devices * machine.nodes} processes don't come together ({said})"
+        ) from error
     return fabric
 
 

@@ -153,9 +153,10 @@ class RunFolder:
 
     def _lines(self) -> list[dict[str, Any]]:
         try:
-            lines = self.journal.read_text(encoding="utf-8").splitlines()
-            if lines and not lines[-1].endswith("}"):  # torn by a full disk or a power cut
-                del lines[-1]
+            text = self.journal.read_text(encoding="utf-8")
+            lines = text.splitlines()
+            if lines and not text.endswith("\n") and lines[-1].startswith(_LINE[: len(lines[-1])]):
+                del lines[-1]  # torn by a full disk or a power cut
             return [line for line in map(json.loads, lines) if line["step"] >= 0]
         except FileNotFoundError:
             return []
@@ -167,6 +168,7 @@ class RunFolder:
             part.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files need not be UTF-8
 
 
+_LINE = '{"step": '  # what every line of the log begins with
 _ADVICE = "`adain-train eval` measures it on images that it was not trained on; the losses here are of its last steps."
 
 

@@ -9,10 +9,10 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from adain_runtime.bundle import MANIFEST, Bundle
+from adain_runtime.bundle import Bundle
 from adain_runtime.cache import SWITCH, cache_folder
 from adain_runtime.errors import AdainError, BundleError, InputError, QualityError, UnavailableError
-from adain_runtime.files import replacing_file, sha256_file
+from adain_runtime.files import replacing_file
 from adain_runtime.manifest import Manifest
 from adain_runtime.trt import build
 from adain_runtime.trt.bar import build_bar
@@ -44,6 +44,7 @@ def cached_engines(kit: Bundle, here: Here) -> Bundle:
         folder = caches / cache_key(kit, here, options)
         with suppress(InputError):  # nothing there yet, or damaged: it is built again
             return Bundle.open(folder / build.bundle_name(manifest, options))
+        _mark(folder / build.bundle_name(manifest, options)).unlink(missing_ok=True)  # it was of the engines before
         with build_bar() as listener:
             made = build.build_bundle(kit.path, folder, options, listener=listener)
     except BuildError as error:
@@ -53,24 +54,20 @@ def cached_engines(kit: Bundle, here: Here) -> Bundle:
 
 def is_checked(engines: Bundle, golden: str) -> bool:
     """Whether these engines have given the golden outputs of this digest before."""
-    mark, text = _mark(engines, golden)
     try:
-        return mark.read_text(encoding="utf-8") == text
+        return _mark(engines.path).read_text(encoding="utf-8") == golden
     except (OSError, ValueError):
         return False
 
 
 def remember_checked(engines: Bundle, golden: str) -> None:
     """Keep that they have; where the cache can't be written, they are checked again the next time."""
-    mark, text = _mark(engines, golden)
-    with suppress(InputError), replacing_file(mark) as part:
-        part.write_text(text, encoding="utf-8")
+    with suppress(InputError), replacing_file(_mark(engines.path)) as part:
+        part.write_text(golden, encoding="utf-8")
 
 
-def _mark(engines: Bundle, golden: str) -> tuple[Path, str]:
-    """Where it is kept, and what: of these engines, and not of others that are built in their place."""
-    path = engines.path.with_name(f"{engines.path.name}.checked")
-    return path, f"{sha256_file(engines.path / MANIFEST)} {golden}\n"
+def _mark(engines: Path) -> Path:
+    return engines.with_name(f"{engines.name}.checked")
 
 
 def options_here(options: Options, here: Here) -> Options:
