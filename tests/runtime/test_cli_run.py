@@ -289,9 +289,10 @@ def test_an_error_that_nobody_can_hear_keeps_its_exit_code(pictures):
 def test_a_signal_that_ends_the_run_clears_up_what_is_half_written(pictures, name):
     number = getattr(signal, name)
     program = f"""
-import os
+import os, signal
 from pathlib import Path
 from adain_runtime.cli.style import main
+signal.signal({int(number)}, signal.SIG_DFL)  # who runs the tests may ignore it, as nohup does
 replace = Path.replace
 Path.replace = lambda *paths: (os.kill(os.getpid(), {int(number)}), replace(*paths))
 main()
