@@ -9,8 +9,7 @@ import typer
 
 from adain_export.commands import shared
 from adain_export.coreml.request import SYSTEMS, CoremlRequest, Io, Shapes, System, Weights, one_of, parse_size, plan
-from adain_export.target import Int8, Precision, get_target
-from adain_runtime.backend import require
+from adain_export.target import Int8, Precision
 from adain_runtime.cli import console
 from adain_runtime.errors import InputError
 
@@ -68,10 +67,8 @@ def coreml(
     _verbose: console.Verbose = False,
 ) -> None:
     """Write Core ML packages, executed by the reference against PyTorch before they are kept."""
-    exporter = get_target("coreml")
-    require("target coreml", exporter.probe())
+    exporter, network = shared.begin("coreml", checkpoint)
     one_of("--precision", precision, ("fp16", "fp32"))
-    network = shared.load(checkpoint)
     request = CoremlRequest(
         name=network.spec.name if name is None else name,
         precision=cast(Precision, precision),

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from adain_export.commands import shared
-from adain_export.target import IO, GraphRequest, Weights, get_target
-from adain_runtime.backend import require
+from adain_export.target import IO, GraphRequest, Weights
 from adain_runtime.cli import console
 
 
@@ -23,9 +22,7 @@ def mnn(
     _verbose: console.Verbose = False,
 ) -> None:
     """Write an MNN bundle, checked in MNN against PyTorch before it is kept."""
-    target = get_target("mnn")
-    require("target mnn", target.probe())
-    network = shared.load(checkpoint)
+    target, network = shared.begin("mnn", checkpoint)
     request = GraphRequest(
         name=network.spec.name if name is None else name,
         parts=shared.split(parts),

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from adain_export.commands import shared
-from adain_export.target import IO, GraphRequest, Weights, get_target
-from adain_runtime.backend import require
+from adain_export.target import IO, GraphRequest, Weights
 from adain_runtime.cli import console
 
 
@@ -27,9 +26,7 @@ def onnx(
     _verbose: console.Verbose = False,
 ) -> None:
     """Write an ONNX bundle, checked in ONNX Runtime against PyTorch before it is kept."""
-    target = get_target("onnx")
-    require("target onnx", target.probe())
-    network = shared.load(checkpoint)
+    target, network = shared.begin("onnx", checkpoint)
     request = GraphRequest(
         name=network.spec.name if name is None else name,
         precision="fp16" if fp16 else "fp32",

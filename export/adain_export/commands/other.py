@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from adain_export.commands import shared
-from adain_export.target import Request, get_target
-from adain_runtime.backend import require
+from adain_export.target import Request
 from adain_runtime.cli import console
 
 
@@ -27,9 +26,7 @@ def command_of(target_name: str) -> Callable[..., None]:
         as_json: console.AsJson = False,
         _verbose: console.Verbose = False,
     ) -> None:
-        target = get_target(target_name)
-        require(f"target {target_name}", target.probe())
-        network = shared.load(checkpoint)
+        target, network = shared.begin(target_name, checkpoint)
         request = Request(
             name=network.spec.name if name is None else name,
             precision="fp16" if fp16 else "fp32",

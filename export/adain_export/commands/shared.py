@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Optional, cast
 import typer
 
 from adain_export.calibration import Calibration, embedded_calibration
-from adain_export.target import INT8_REWRITES, PLACEMENTS, REWRITES, Int8, Placement
+from adain_export.target import INT8_REWRITES, PLACEMENTS, REWRITES, Int8, Placement, Target, get_target
+from adain_runtime.backend import require
 from adain_runtime.bundle import Bundle
 from adain_runtime.cli import console
 from adain_runtime.errors import InputError
@@ -64,6 +65,18 @@ Name = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(help="Model name in the bundle. Default: the network's own.", show_default=False),
 ]
+
+
+def begin(name: str, checkpoint: Path | None) -> tuple[Target, Network]:
+    """A target whose tools are here, and the network that it is to export.
+
+    Raises:
+        UnavailableError: a tool is missing; it names the line that installs it.
+        InputError: see `load`.
+    """
+    target = get_target(name)
+    require(f"target {name}", target.probe())
+    return target, load(checkpoint)
 
 
 def load(checkpoint: Path | None) -> Network:

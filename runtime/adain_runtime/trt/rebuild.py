@@ -44,7 +44,8 @@ def cached_engines(kit: Bundle, here: Here) -> Bundle:
         folder = caches / cache_key(kit, here, options)
         with suppress(InputError):  # nothing there yet, or damaged: it is built again
             return Bundle.open(folder / build.bundle_name(manifest, options))
-        _mark(folder / build.bundle_name(manifest, options)).unlink(missing_ok=True)  # it was of the engines before
+        with suppress(OSError):  # it was of the engines before; where nothing can be written, the build says so
+            _mark(folder / build.bundle_name(manifest, options)).unlink()
         with build_bar() as listener:
             made = build.build_bundle(kit.path, folder, options, listener=listener)
     except BuildError as error:
