@@ -27,8 +27,8 @@ parity: setup ## every backend against PyTorch: out/parity
 faults: setup ## which sabotaged backends are caught, the table of docs/parity.md
 	$(BIN)/python tests/faults_table.py
 
-test: setup ## all tests
-	$(BIN)/python -m pytest
+test: setup ## all tests, on up to four cores
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: setup ## ruff: style and import directions
 	$(BIN)/ruff check .

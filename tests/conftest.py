@@ -22,6 +22,8 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 ROOT = Path(__file__).resolve().parents[1]
 
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # each core has its own process: more threads would be in each other's way
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, which reads it then
 os.environ["ADAIN_CACHE"] = "off"  # of styles: no test reads what another left, or writes to the home of who runs it
 
 

@@ -21,7 +21,7 @@ from adain_runtime.spec import NetworkSpec
 SCHEMA = json.loads(files(adain_runtime).joinpath("manifest.schema.json").read_text())
 EMBEDDED = files(adain_runtime).joinpath("bundles", "lite-onnx-fp32", "manifest.json").read_text()
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
-ABSENT = object()
+ABSENT = "taken away"
 
 OPTIONAL = {"options"}  # left out where there is nothing, so that other manifests stay as they were
 
