@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
@@ -14,6 +13,7 @@ from adain_parity.artefacts import Model, bundle_for
 from adain_parity.matrix import BackendRow, Cell, Matrix, parse_size
 from adain_parity.pictures import find_picture
 from adain_parity.results import Case
+from adain_parity.sandbox import process_pool
 from adain_runtime.bundle import Bundle
 from adain_runtime.errors import InputError
 
@@ -91,17 +91,13 @@ def planned(
         step(f"exporting {model.name} for {row.target or row.name} {precision}")
         return _exported(matrix, model, row, precision, root, cache)
 
-    with ThreadPoolExecutor(jobs) as pool:
-        try:
-            made = [pool.submit(artefact, row, precision, model) for row, precision, _, model in wanted]
-            cases = (
-                _cases(matrix, row, precision, model, future.result(), limits)
-                for future, (row, precision, limits, model) in zip(made, wanted, strict=True)
-            )
-            return _distinct(list(chain.from_iterable(cases)))
-        except BaseException:  # such as Ctrl-C: what has not begun is minutes of work
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with process_pool(jobs) as pool:
+        made = [pool.submit(artefact, row, precision, model) for row, precision, _, model in wanted]
+        cases = (
+            _cases(matrix, row, precision, model, future.result(), limits)
+            for future, (row, precision, limits, model) in zip(made, wanted, strict=True)
+        )
+        return _distinct(list(chain.from_iterable(cases)))
 
 
 def _check_given(matrix: Matrix, models: Sequence[Model], root: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +25,7 @@ from adain_parity.plan import Planned
 from adain_parity.processes import outcome_of, start
 from adain_parity.reference import Floats, Reference, Truth
 from adain_parity.results import DIFFERENCE_GAIN, Case, Pictures
+from adain_parity.sandbox import process_pool
 from adain_parity.truths import Truths
 from adain_parity.worker import Job, Outcome
 from adain_runtime.backends.onnx import short_name
@@ -92,17 +93,11 @@ def run_cases(plans: Sequence[Planned], settings: Settings, report: Report = lam
         report: told after every case.
     """
     make_folder(settings.out / PICTURES)
-    with TemporaryDirectory(prefix="adain-parity-") as folder, ThreadPoolExecutor(settings.jobs) as pool:
-        try:
-            return _run_all(plans, settings, report, pool, Path(folder))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with TemporaryDirectory(prefix="adain-parity-") as folder, process_pool(settings.jobs) as pool:
+        return _run_all(plans, settings, report, pool, Path(folder))
 
 
-def _run_all(
-    plans: Sequence[Planned], settings: Settings, report: Report, pool: ThreadPoolExecutor, work: Path
-) -> list[Case]:
+def _run_all(plans: Sequence[Planned], settings: Settings, report: Report, pool: Executor, work: Path) -> list[Case]:
     truths: dict[str, Truths] = {}
     for plan in plans:
         runs = plan.artefact is not None and not plan.row.only_builds

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated
@@ -18,6 +17,7 @@ from adain_parity.plan import planned, planned_bundles
 from adain_parity.report import write_report
 from adain_parity.results import FILE, Reference, Run, timestamp
 from adain_parity.run import Settings, probe, run_cases
+from adain_parity.sandbox import process_pool
 from adain_parity.terminal import show_run
 from adain_runtime.bundle import Bundle
 from adain_runtime.cli import console
@@ -81,7 +81,7 @@ def run_command(
     make_folder(output)
     with console.progress(enabled=not as_json) as bar:
         task = bar.add_task("asking the backends", total=None)
-        with ThreadPoolExecutor(jobs) as pool:
+        with process_pool(jobs) as pool:
             problems = dict(zip(known, pool.map(lambda name: probe(name, chosen.limits), known), strict=True))
         if given:
             plans = planned_bundles(chosen, given, models, problems.__getitem__)

@@ -7,8 +7,10 @@ import platform
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, sleep
@@ -20,6 +22,7 @@ _TAIL = 2000  # characters of stderr that are kept
 _INTERVALS = (0.005, 0.02, 0.05)  # seconds between two looks: short at first, so that a short case ends when it ends
 _MACOS_INTERVAL = 0.25  # there a look starts a process
 Ending = str
+_here = threading.local()  # ``stop``: an event, in the threads of a pool
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,23 @@ def run_module(module: str, arguments: Sequence[str], limits: Limits, stderr: Pa
     return Ended("done", "", tail, seconds, peak)
 
 
+@contextmanager
+def process_pool(jobs: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that each run a process; where the block ends early, as by Ctrl-C, what runs is ended and no more begins.
+
+    Args:
+        jobs: processes at once.
+    """
+    stop = threading.Event()
+    with ThreadPoolExecutor(jobs, initializer=_here.__setattr__, initargs=("stop", stop)) as pool:
+        try:
+            yield pool
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
 def describe_exit(code: int, tail: str = "") -> str:
     """How a process died: the signal by name, or the exit code and the last line that it wrote."""
     if code < 0:
@@ -105,7 +125,10 @@ def _watch(process: subprocess.Popen[bytes], limits: Limits, start: float) -> tu
     peak: int | None = None
     intervals = iter(_INTERVALS)
     interval = next(intervals)
+    stop: threading.Event | None = getattr(_here, "stop", None)
     while process.poll() is None:
+        if stop is not None and stop.is_set():
+            return "was stopped with the others", peak
         size = resident_bytes(process.pid)
         if size is not None:
             peak = max(size, peak or 0)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from adain_parity import cli, plan
+from adain_parity import cli, plan, sandbox
 from adain_parity.artefacts import bundle_for, open_models
 from adain_parity.matrix import load
 from adain_parity.results import SCHEMA, Case, Run
@@ -197,7 +197,7 @@ def test_an_interrupt_leaves_the_exports_that_have_not_begun(tmp_path, monkeypat
         return plan._Artefact(None, "not asked for")
 
     monkeypatch.setattr(plan, "_exported", exported)
-    monkeypatch.setattr(plan, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(sandbox, "ThreadPoolExecutor", Pool)
     text = MATRIX[: MATRIX.index("[[backends]]")]
     row = '[[backends]]\nname = "{0}"\ntarget = "{0}"\nprecisions = ["fp32", "fp16", "int8"]\n'.format
     (tmp_path / "parity.toml").write_text(text + row("onnx") + row("mnn"), encoding="utf-8")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from adain_parity.matrix import Limits
-from adain_parity.sandbox import describe_exit, run_module, tail_of
+from adain_parity.sandbox import describe_exit, process_pool, run_module, tail_of
 
 PLENTY = Limits(seconds=60, memory_mb=2000)
 
@@ -71,6 +71,23 @@ def test_what_takes_too_long_is_stopped_with_all_it_started(start, tmp_path):
             return
         time.sleep(0.05)
     pytest.fail("what it started still runs")
+
+
+def test_an_interrupt_ends_what_a_pool_runs_and_begins_no_more(start, tmp_path):
+    body = """
+        import os, pathlib, time
+        pathlib.Path("CHILD").write_text(str(os.getpid()))
+        time.sleep(600)
+        """.replace("CHILD", str(tmp_path / "child"))
+    waiting = []
+    with pytest.raises(KeyboardInterrupt), process_pool(1) as pool:  # noqa: PT012 the block is what is interrupted
+        waiting += [pool.submit(start, body, Limits(seconds=300, memory_mb=2000)) for _ in range(2)]
+        while not (tmp_path / "child").is_file() or not (tmp_path / "child").read_text():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    assert waiting[0].result().reason == "was stopped with the others"
+    assert waiting[1].cancelled()
+    assert not _runs(int((tmp_path / "child").read_text()))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is watched in /proc here")
