@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
+
+import typer
 
 from adain_export.commands import shared
 from adain_export.target import IO, GraphRequest, Weights
@@ -13,7 +15,7 @@ from adain_runtime.cli import console
 def mnn(
     checkpoint: shared.Checkpoint = None,
     output: shared.Output = Path(),
-    weights: shared.StoredWeights = "fp32",
+    weights: Annotated[str, typer.Option("--weights", metavar="fp32|fp16|int8", help=shared.HOW_STORED)] = "fp32",
     io: shared.ImageType = "float",
     parts: shared.Parts = shared.ALL_PARTS,
     rewrites: shared.Rewrites = None,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
+
+import typer
 
 from adain_export.commands import shared
 from adain_export.target import IO, GraphRequest, Weights
@@ -19,7 +21,7 @@ def onnx(
     placement: shared.PlacementName = shared.AFTER_PAD,
     parts: shared.Parts = shared.ALL_PARTS,
     rewrites: shared.Rewrites = None,
-    weights: shared.StoredWeights = "fp32",
+    weights: Annotated[str, typer.Option("--weights", metavar="fp32|fp16", help=shared.HOW_STORED)] = "fp32",
     io: shared.ImageType = "float",
     name: shared.Name = None,
     as_json: console.AsJson = False,

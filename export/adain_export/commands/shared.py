@@ -55,9 +55,7 @@ Rewrites = Annotated[
         show_default=False,
     ),
 ]
-StoredWeights = Annotated[
-    str, typer.Option("--weights", metavar="fp32|fp16|int8", help="How weights are stored; computed with in float32.")
-]
+HOW_STORED = "How weights are stored; computed with in float32."
 ImageType = Annotated[
     str, typer.Option("--io", metavar="float|uint8", help="Images as float planes, or as bytes of RGB pixels.")
 ]
