@@ -7,17 +7,26 @@ from typing import TYPE_CHECKING, NoReturn
 from adain_export.target import get_target
 from adain_runtime.backend import require
 from adain_runtime.cli import console
+from adain_runtime.cli.console import Command
 
 if TYPE_CHECKING:
     import typer
 
+
+def _wants_export() -> None:
+    require("calibration", get_target("onnx").probe())
+
+
 COMMANDS = {
-    "collect": "adain_calib.collect_command:collect_command",
-    "sensitivity": "adain_calib.sensitivity_command:sensitivity_command",
-    "search": "adain_calib.search_command:search_command",
-    "report": "adain_calib.report_command:report_command",
+    name: Command(f"adain_calib.{name}_command:{name}_command", words, _wants_export)
+    for name, words in {
+        "collect": "Find the range of what enters every convolution, over pairs of content and style.",
+        "sensitivity": "Put one convolution after the other into int8, and measure what that costs on images.",
+        "search": "Find the convolutions that can be int8 at a PSNR; the first and the last stay float.",
+        "report": "Compare calibrations of one network, each by every method, on pairs that none of them saw.",
+    }.items()
 }
-"""Where each command lives."""
+"""Where each command lives, and what it does."""
 
 EXAMPLES = console.examples(
     ("adain-calib collect --content photos --style paintings", "the student"),
@@ -38,9 +47,4 @@ def main() -> NoReturn:
 
 def make_app() -> typer.Typer:
     """The application; without torch or onnx, its commands name the line that installs them."""
-    here = bool(get_target("onnx").probe())
-    return console.command_app(COMMANDS, summary=_SUMMARY, epilog=EXAMPLES, unavailable=None if here else _unavailable)
-
-
-def _unavailable() -> None:
-    require("calibration", get_target("onnx").probe())
+    return console.command_app(COMMANDS, summary=_SUMMARY, epilog=EXAMPLES)

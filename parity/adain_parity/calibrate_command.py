@@ -20,7 +20,7 @@ Margin = Annotated[float, typer.Option(help="How many times the worst difference
 def calibrate_command(
     runs: Runs, *, margin: Margin = MARGIN, as_json: console.AsJson = False, _verbose: console.Verbose = False
 ) -> None:
-    """Propose tolerances from the worst numbers of some runs. Nothing is written: read it, then edit tolerances.toml.
+    """Propose tolerances from the worst numbers of some runs. Nothing is written: edit tolerances.toml by them.
 
     Make the runs with --stages, so that the limits of layers are among them.
     """

@@ -5,19 +5,39 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from adain_export.target import get_target
-from adain_parity.diff_command import diff_command
-from adain_parity.report_command import report_command
 from adain_runtime.backend import require
 from adain_runtime.cli import console
+from adain_runtime.cli.console import Command
 
 if TYPE_CHECKING:
     import typer
 
+
+def _wants_export() -> None:
+    require("parity", get_target("onnx").probe())
+
+
 COMMANDS = {
-    "run": "adain_parity.run_command:run_command",
-    "calibrate-tolerances": "adain_parity.calibrate_command:calibrate_command",
+    "run": Command(
+        "adain_parity.run_command:run_command",
+        "Run every case of the matrix in a process of its own and compare it with PyTorch.",
+        _wants_export,
+    ),
+    "report": Command(
+        "adain_parity.report_command:report_command",
+        "Show a run that was made before, and write its report again.",
+    ),
+    "diff": Command(
+        "adain_parity.diff_command:diff_command",
+        "Say what got better or worse between two runs; exit with 1 where something that passed fails now.",
+    ),
+    "calibrate-tolerances": Command(
+        "adain_parity.calibrate_command:calibrate_command",
+        "Propose tolerances from the worst numbers of some runs. Nothing is written: edit tolerances.toml by them.",
+        _wants_export,
+    ),
 }
-"""Where each command lives."""
+"""Where each command lives, and what it does; ``report`` and ``diff`` read what others measured, and want no torch."""
 
 EXAMPLES = console.examples(
     ("adain-parity run --quick", "the student, under a minute"),
@@ -38,12 +58,4 @@ def main() -> NoReturn:
 
 def make_app() -> typer.Typer:
     """The application; without torch or onnx, commands that measure name the line that installs them."""
-    here = bool(get_target("onnx").probe())
-    app = console.command_app(COMMANDS, summary=_SUMMARY, epilog=EXAMPLES, unavailable=None if here else _unavailable)
-    app.command("report")(report_command)  # these two read what others measured, and so want neither
-    app.command("diff")(diff_command)
-    return app
-
-
-def _unavailable() -> None:
-    require("parity", get_target("onnx").probe())
+    return console.command_app(COMMANDS, summary=_SUMMARY, epilog=EXAMPLES)

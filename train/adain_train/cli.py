@@ -6,21 +6,57 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, NoReturn
 
 from adain_runtime.cli import console
+from adain_runtime.cli.console import Command
 from adain_runtime.errors import UnavailableError
 
 if TYPE_CHECKING:
     import typer
 
+
+def _wants_torch() -> None:
+    if find_spec("torch") is None:
+        raise UnavailableError(
+            "torch is not installed, and training runs on it: pip install torch lightning-fabric tensorboard"
+        )
+
+
 COMMANDS = {
-    "decoder": "adain_train.commands:decoder_command",
-    "student": "adain_train.commands:student_command",
-    "recipe": "adain_train.recipe_command:recipe_command",
-    "fit": "adain_train.fit_command:fit_command",
-    "eval": "adain_train.eval_command:eval_command",
-    "normalise": "adain_train.normalise:normalise_command",
-    "norms": "adain_train.norms_command:norms_command",
+    name: Command(f"adain_train.{place}", words, _wants_torch)
+    for name, place, words in (
+        ("decoder", "commands:decoder_command", "Train a decoder for VGG-19, as the paper does."),
+        (
+            "student",
+            "commands:student_command",
+            "Train a small network, encoder and decoder together, from VGG-19 as its teacher.",
+        ),
+        (
+            "recipe",
+            "recipe_command:recipe_command",
+            "Train a student in the stages of a recipe, each begun as what the one before left.",
+        ),
+        (
+            "fit",
+            "fit_command:fit_command",
+            "Fit styles to a network: saved styles that look more like their painting, at no cost when they are used.",
+        ),
+        (
+            "eval",
+            "eval_command:eval_command",
+            "Measure models on pairs of test images: losses, similarity, time, operations; plots and a contact sheet.",
+        ),
+        (
+            "normalise",
+            "normalise:normalise_command",
+            "Rescale VGG-19 so that each filter's mean activation is 1, as vgg_normalised.",
+        ),
+        (
+            "norms",
+            "norms_command:norms_command",
+            "Train one small network with batch, instance and conditional instance norm, and plot why AdaIN works.",
+        ),
+    )
 }
-"""Where each command lives."""
+"""Where each command lives, and what it does."""
 
 EXAMPLES = console.examples(
     ("adain-train decoder --encoder vgg.pth ... -o run", "a decoder"),
@@ -40,11 +76,4 @@ def main() -> NoReturn:
 
 def make_app() -> typer.Typer:
     """The application; without torch, its commands name the line that installs it."""
-    here = find_spec("torch") is not None
-    return console.command_app(COMMANDS, summary=_SUMMARY, epilog=EXAMPLES, unavailable=None if here else _unavailable)
-
-
-def _unavailable() -> None:
-    raise UnavailableError(
-        "torch is not installed, and training runs on it: pip install torch lightning-fabric tensorboard"
-    )
+    return console.command_app(COMMANDS, summary=_SUMMARY, epilog=EXAMPLES)

@@ -12,9 +12,10 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn, cast
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from adain_runtime.errors import AdainError
 
@@ -27,7 +28,11 @@ if TYPE_CHECKING:
 DISTRIBUTION = "adain-edge"
 INTERRUPTED = 130  # 128 + SIGINT, what a shell gives an interrupted program
 READER_GONE = 141  # 128 + SIGPIPE
-_ANYTHING = {"ignore_unknown_options": True, "allow_extra_args": True}
+_SETTINGS: dict[str, Any] = {
+    "rich_markup_mode": "rich",
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
 _EXAMPLE_COLUMNS = 78  # of 80, less the margins of typer
 BUG = 70  # EX_SOFTWARE of sysexits.h: neither a failed check (1) nor the caller's mistake (2)
 
@@ -63,38 +68,43 @@ Version = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 
 
-def new_app(summary: str, *, epilog: str | None = None) -> typer.Typer:
+def new_app(summary: str, *, epilog: str | None = None, cls: type[TyperGroup] = TyperGroup) -> typer.Typer:
     """A Typer application with the house's settings; commands are added to it."""
-    return typer.Typer(
-        help=summary,
-        epilog=epilog,
-        no_args_is_help=True,
-        rich_markup_mode="rich",
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
+    return typer.Typer(help=summary, epilog=epilog, cls=cls, no_args_is_help=True, **_SETTINGS)
 
 
-def command_app(
-    commands: Mapping[str, str], *, summary: str, epilog: str, unavailable: Callable[[], None] | None
-) -> typer.Typer:
-    """An application whose commands live in modules that want heavy libraries.
+class Command(NamedTuple):
+    """A command that lives in a module of its own, which is imported when it is called."""
 
-    Args:
-        commands: each command's ``module:function``.
-        summary: what the program is for.
-        epilog: under its help.
-        unavailable: where the libraries are not here, what every command does instead, whatever its arguments: it
-            raises, with the line that installs them. None where they are here.
-    """
-    app = new_app(summary, epilog=epilog)
+    place: str
+    """``module:function``."""
+    words: str
+    """Its line in the program's help: the function's own first line, which is not read for that."""
+    needs: Callable[[], None] | None = None
+    """Raises, with the line that installs them, where libraries that the module imports are not here."""
+
+    def load(self, name: str) -> TyperCommand:
+        """Import it, and give it as Typer runs it."""
+        if self.needs is not None:
+            self.needs()
+        module, _, function = self.place.partition(":")
+        alone = typer.Typer(add_completion=False, **_SETTINGS)
+        alone.command(name)(getattr(import_module(module), function))
+        return cast(TyperCommand, typer.main.get_command(alone))
+
+
+def command_app(commands: Mapping[str, Command], *, summary: str, epilog: str) -> typer.Typer:
+    """An application that imports the one command that is called: its help, and light commands, wait for no library."""
+
+    class Loading(TyperGroup):
+        def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 click's types, or Typer's own copies
+            name, _, rest = super().resolve_command(ctx, args)
+            return name, None if name is None else commands[name].load(name), rest
+
+    app = new_app(summary, epilog=epilog, cls=Loading)
     app.callback()(_version_alone)
-    for name, place in commands.items():
-        if unavailable is None:
-            module, _, function = place.partition(":")
-            app.command(name)(getattr(import_module(module), function))
-        else:
-            app.command(name, context_settings=_ANYTHING)(unavailable)
+    for name, command in commands.items():
+        app.command(name, help=command.words)(_version_alone)  # for the help: it is never called
     return app
 
 
@@ -125,7 +135,8 @@ def run(app: typer.Typer, program: str) -> NoReturn:
         message = getattr(error, "format_message", error.__str__)()
         if not message:  # no arguments at all: the help has been shown
             sys.exit(2)
-        _fail(program, f"{message} (see {program} --help)", 2)
+        asked = getattr(getattr(error, "ctx", None), "command_path", program)
+        _fail(program, f"{message} (see {asked} --help)", 2)
     except (KeyboardInterrupt, typer.Abort):
         _fail(program, "interrupted", INTERRUPTED)
     except SystemExit as error:
