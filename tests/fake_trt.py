@@ -27,7 +27,7 @@ _MAGIC = b"FAKETRT"
 _TYPES = {onnx.TensorProto.FLOAT: "FLOAT", onnx.TensorProto.FLOAT16: "HALF"}
 
 NetworkDefinitionCreationFlag = enum.IntEnum("NetworkDefinitionCreationFlag", {"STRONGLY_TYPED": 1})
-BuilderFlag = enum.Enum("BuilderFlag", ["VERSION_COMPATIBLE"])
+BuilderFlag = enum.Enum("BuilderFlag", ["VERSION_COMPATIBLE", "TF32"])
 HardwareCompatibilityLevel = enum.Enum("HardwareCompatibilityLevel", ["NONE", "AMPERE_PLUS"])
 MemoryPoolType = enum.Enum("MemoryPoolType", ["WORKSPACE"])
 TensorIOMode = enum.Enum("TensorIOMode", ["NONE", "INPUT", "OUTPUT"])
@@ -132,7 +132,7 @@ class IBuilderConfig:
         self.progress_monitor = None
         self.builder_optimization_level = 3
         self.hardware_compatibility_level = HardwareCompatibilityLevel.NONE
-        self._flags, self._limits, self._profiles, self._cache = set(), {}, [], None
+        self._flags, self._limits, self._profiles, self._cache = {BuilderFlag.TF32}, {}, [], None
 
     def add_optimization_profile(self, profile):
         self._profiles.append(profile)
@@ -143,6 +143,9 @@ class IBuilderConfig:
 
     def set_flag(self, flag):
         self._flags.add(flag)
+
+    def clear_flag(self, flag):
+        self._flags.discard(flag)
 
     def create_timing_cache(self, data):
         assert isinstance(data, bytes)
@@ -178,6 +181,7 @@ class Builder:
             sys.stdout.write("a library prints what it likes\n")
             sys.stdout.flush()
             os.kill(os.getpid(), int(os.environ["FAKE_TRT_KILLED"]))
+        assert BuilderFlag.TF32 not in config._flags, "a mantissa of 10 bits is no float32"
         monitor = config.progress_monitor
         if monitor is not None:
             monitor.phase_start("Building", None, 3)
@@ -240,7 +244,7 @@ class ICudaEngine:
         return len(self._infos)
 
     def get_tensor_name(self, index):
-        return list(self._infos)[index]
+        return sorted(self._infos, reverse=True)[index]  # TensorRT promises no order
 
     def get_tensor_mode(self, name):
         inputs = [info.name for info in self._model.graph.input]

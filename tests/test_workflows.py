@@ -8,11 +8,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
 import typer.main
 import yaml
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
 
 from adain_parity import matrix
 from adain_parity.cli import make_app
@@ -174,6 +177,50 @@ def test_the_action_is_called_with_inputs_that_it_has_and_uses_all_of_them():
         if step.get("uses") == "./":
             assert set(step["with"]) <= declared, where
     assert set(re.findall(r"inputs\.([a-z-]+)", ACTION.read_text())) == declared
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the action's script wants bash")
+@pytest.mark.parametrize(
+    ("package", "asked"),
+    [
+        ("adain-edge", "adain-edge[export]"),
+        ("adain-edge==0.1.0", "adain-edge[export]==0.1.0"),
+        ("adain-edge >=0.1,<1", "adain-edge[export] >=0.1,<1"),
+        ("adain-edge @ git+https://example.org/x@v1", "adain-edge[export] @ git+https://example.org/x@v1"),
+        ("/home/runner/a @ b/main", "/home/runner/a @ b/main[export]"),
+        ("./dist/adain_edge-0.1.0-py3-none-any.whl", "./dist/adain_edge-0.1.0-py3-none-any.whl[export]"),
+    ],
+)
+def test_the_action_writes_extras_where_pip_reads_them(tmp_path, package, asked):
+    (script,) = [step["run"] for step in read(ACTION)["runs"]["steps"] if step.get("name") == "Install"]
+    for place in ("bin", "temp/adain-parity/bin"):
+        (tmp_path / place).mkdir(parents=True)
+    shown = tmp_path / "temp" / "adain-parity" / "bin" / "python"
+    shown.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "bin" / "python3").write_text("#!/bin/sh\n")
+    for path in (shown, tmp_path / "bin" / "python3"):
+        path.chmod(0o755)
+    given = {"SOURCE": package, "EXTRAS": "export", "PACKAGES": "", "SYSTEM": "", "RUNNER_TEMP": str(tmp_path / "temp")}
+    ended = subprocess.run(
+        ["bash", "-ec", script],
+        env={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"} | given,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout.splitlines()[-1] == asked
+
+
+@pytest.mark.parametrize("system", ["darwin", "win32", "linux"])
+def test_what_has_wheels_for_one_system_is_asked_for_on_no_other(system):
+    """As the metadata that is installed has it: the build takes the marker off where an extra names another extra."""
+    here = default_environment() | {"sys_platform": system, "platform_machine": "arm64", "extra": "dev"}
+    found = [Requirement(text) for text in requires("adain-edge") or ()]
+    names = {each.name for each in found if each.marker is None or each.marker.evaluate(here)}
+    assert "torch" in names
+    assert not {name for name in names if name.startswith("tensorrt")}
+    assert ("cuda-bindings" in names) is (system != "darwin")
+    assert ("coremltools" in names) is (system == "darwin")
 
 
 def test_python_is_tested_in_every_version_that_the_package_claims():

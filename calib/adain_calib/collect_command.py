@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -22,6 +21,7 @@ from adain_model.checkpoint import embedded_checkpoint, load_network
 from adain_model.samples import sample_folder
 from adain_runtime.cli import console
 from adain_runtime.errors import InputError
+from adain_runtime.results import spell_command
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -127,7 +127,7 @@ def collect_command(
         console.say(f"note: {attempt}")
     made.save(output)
     given = [] if checkpoint is None else [str(checkpoint)]
-    following = shlex.join(["adain-export", "onnx", *given, "--int8", "--calibration", str(output)])
+    following = spell_command(["adain-export", "onnx", *given, "--int8", "--calibration", str(output)])
     if as_json:
         console.print_json(_result(made, found, output, notes, attempts, following))
     else:

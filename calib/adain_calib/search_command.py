@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +29,7 @@ from adain_export.calibration import Calibration, inner_layers, int8_macs
 from adain_export.searched import Searched
 from adain_model.cost import mac_shares
 from adain_runtime.cli import console
-from adain_runtime.results import command_line
+from adain_runtime.results import command_line, spell_command
 
 Target = Annotated[
     float, typer.Option("--target-psnr", help="dB to keep: mean over the pairs of int8's image against the float one.")
@@ -82,7 +81,7 @@ def search_command(
     made = replace(tested.calibration, int8=found.layers, search=record)
     made.save(output)
     given = [] if checkpoint is None else [str(checkpoint)]
-    following = shlex.join(["adain-export", "onnx", *given, "--int8", "--calibration", str(output)])
+    following = spell_command(["adain-export", "onnx", *given, "--int8", "--calibration", str(output)])
     if as_json:
         result = {"command": command_line()} | tested.described()
         result |= {"searched": str(output), "sha256": made.digest, "sets_run": run.runs, "next": following}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +24,7 @@ from adain_calib.tested import (
 )
 from adain_model.figures import require_matplotlib, save_figure
 from adain_runtime.cli import console
-from adain_runtime.results import command_line, make_folder, write_json
+from adain_runtime.results import command_line, make_folder, spell_command, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -64,7 +63,7 @@ def sensitivity_command(
     result = {"command": command_line()} | tested.described() | as_plain(found)
     given = [str(path) for path in (calibration, checkpoint) if path is not None]
     options = ["--content", str(content), "--style", str(style), *(["--method", method] if method else [])]
-    following = shlex.join(["adain-calib", "search", *given, *options, "--target-psnr", "35"])
+    following = spell_command(["adain-calib", "search", *given, *options, "--target-psnr", "35"])
     if output is not None:
         write_json(output / "sensitivity.json", result)
         save_figure(sensitivity_figure(found, title=_title(tested)), output / "sensitivity.png")

@@ -20,6 +20,8 @@ PACKAGES = (
         "onnxscript",
         "coremltools",
         "tensorrt",
+        "tensorrt-cu13",
+        "tensorrt-cu12",
         "tensorrt-rtx-cu13-bindings",
         "cuda-bindings",
         "MNN",

@@ -86,7 +86,7 @@ def trtexec_script(manifest: Manifest, options: Options) -> str:
 
 
 def _trtexec_flags(options: Options) -> list[str]:
-    flags = ["--skipInference"]
+    flags = ["--skipInference", "--noTF32"]
     if options.workspace is not None:
         flags.append(f"--memPoolSize=workspace:{options.workspace / 2**20:g}M")
     if options.opt_level is not None:

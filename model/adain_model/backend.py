@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from adain_runtime.backend import Array, Options, Probe, check_target
 from adain_runtime.bundle import Bundle, describe_file
@@ -83,7 +84,7 @@ class TorchSession(BaseSession):
         try:
             if self._threads is not None:
                 torch.set_num_threads(self._threads)
-            with torch.inference_mode():
+            with torch.inference_mode(), _whole_float32(self.device):
                 tensors = {name: torch.from_numpy(values).to(self.device) for name, values in feeds.items()}
                 return {name: value.cpu().numpy() for name, value in self._compute(part, tensors).items()}
         finally:
@@ -142,3 +143,12 @@ def _device(options: Options) -> str:
         return "cpu"
     has = ", ".join(name for name, available in here.items() if available)
     raise UnavailableError(f"backend torch: no device {device!r} here, only {has}; choose it or add --allow-fallback")
+
+
+def _whole_float32(device: str) -> AbstractContextManager[None]:
+    """On a GPU, cuDNN's convolutions without TF32, whose mantissa has 10 bits: others are held to this backend."""
+    import torch
+
+    if not device.startswith("cuda"):
+        return nullcontext()
+    return cast("AbstractContextManager[None]", torch.backends.cudnn.flags(enabled=True, allow_tf32=False))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +16,7 @@ from adain_model.specs import SPECS, VGG19, named_spec
 from adain_runtime.cli import console
 from adain_runtime.errors import InputError, UnavailableError
 from adain_runtime.files import sha256_file
+from adain_runtime.results import spell_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,7 +66,7 @@ def import_(
 
     imported = adain_model.import_network(encoder, decoder, network)
     adain_model.save_network(imported.module, output, half=half)
-    following = f"adain-{'model info' if decoder is None else 'export onnx'} {shlex.quote(str(output))}"
+    following = _following(output, whole=decoder is not None)
     result = _identity(adain_model.load_checkpoint(output))
     result |= {"sources": [_plain(source) for source in imported.sources], "next": following}
     if as_json:
@@ -101,7 +101,7 @@ def half(
     adain_model.save_network(adain_model.load_checkpoint(file).module, output, half=True)
     written = adain_model.load_checkpoint(output)
     whole = isinstance(written.module, adain_model.Network)
-    following = f"adain-{'export onnx' if whole else 'model info'} {shlex.quote(str(output))}"
+    following = _following(output, whole=whole)
     result = _identity(written) | {"next": following}
     if as_json:
         console.print_json(result)
@@ -156,6 +156,11 @@ def _size(text: str) -> tuple[int, int]:
     if match is None:
         raise InputError(f"--size {text}: expected HEIGHTxWIDTH in pixels, such as 512x512")
     return int(match[1]), int(match[2] or match[1])
+
+
+def _following(written: Path, *, whole: bool) -> str:
+    """What can be done with a file that was written; without a decoder it can only be looked at."""
+    return spell_command([*("adain-export onnx" if whole else "adain-model info").split(), str(written)])
 
 
 def _identity(checkpoint: adain_model.Checkpoint) -> dict[str, Any]:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from PIL import Image
@@ -20,6 +23,7 @@ from PIL import Image
 import adain_calib
 import adain_export
 import adain_model
+import adain_runtime
 from adain_export import records
 from adain_export.calibration import Calibration
 from adain_export.target import GraphRequest, Int8, Precision, Request, Target, get_target, target_names
@@ -32,13 +36,15 @@ from adain_runtime.bundle import Bundle
 from adain_runtime.errors import AdainError, InputError
 from adain_runtime.files import sha256_file
 from adain_runtime.results import make_folder, write_json
+from adain_runtime.trt.cudart import CudaError, Cudart
 
 if TYPE_CHECKING:
     from adain_model.network import Network
 
 _CALIBRATION_PAIRS, _CALIBRATION_SIZE = 16, 256
 _CALIBRATION_PICTURES = {"content": ("cat", "noise"), "style": ("summertime", "flat")}
-_EXPORT_LIMITS = Limits(seconds=900, memory_mb=16000)
+EXPORT_LIMITS = Limits(seconds=900, memory_mb=16000)
+"""An export's, where the cases' own are less."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,9 +139,20 @@ def open_models(names: Sequence[str], folder: Path) -> list[Model]:
             raise InputError(f"models: {path} stands there twice, by its weights; leave one out")
         name = network.spec.name if specs.count(network.spec.name) == 1 else path.stem
         models.append(Model(name, path, network, digest))
-    if len({model.name for model in models}) != len(models):
-        raise InputError(f"models: two are called {models[0].name}; give their files names of their own")
+    names = [model.name for model in models]
+    if twins := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"models: two are called {twins[0]}; give their files names of their own")
     return models
+
+
+_LOCKS: defaultdict[str, Lock] = defaultdict(Lock)
+_OF_LOCKS = Lock()
+
+
+def _lock(path: Path | str) -> Lock:
+    """One for each file or folder, since exports that share one are begun at once."""
+    with _OF_LOCKS:
+        return _LOCKS[str(path)]
 
 
 def bundle_for(
@@ -146,6 +163,7 @@ def bundle_for(
     cache_folder: Path,
     *,
     sizes: Sequence[str] = (),
+    limits: Limits = EXPORT_LIMITS,
 ) -> Made:
     """A bundle of a network, exported unless the same code has made it here before.
 
@@ -156,34 +174,53 @@ def bundle_for(
         calibration: for int8, a file of adain-calib; None makes one from the package's pictures.
         cache_folder: where bundles are kept, each in a folder that its origin names.
         sizes: HEIGHTxWIDTH of the images that the bundle will be run on.
+        limits: of the time and memory that the export may take.
     """
     seen = sha256_file(calibration) if calibration else "own"
     fixed = sizes if _reads_sizes(target) else ()
-    origin = [model.weights_sha256, target, precision, seen, *fixed, code_digest()]
+    origin = [model.weights_sha256, target, precision, seen, *fixed, *_device(target), code_digest()]
     folder = cache_folder / hashlib.sha256("\n".join(origin).encode()).hexdigest()[:12]
-    for found in sorted(folder.glob(f"*-{precision}/manifest.json")):
-        try:
-            return Made(str(Bundle.open(found.parent).path))
-        except AdainError:
-            continue  # damaged: exported again
-    make_folder(folder)
-    result = folder / "result.json"
+    own = cache_folder / f"calibration-{model.weights_sha256[:8]}-{code_digest()[:8]}.json"
     order = Order(
         target=target,
         precision=precision,
         checkpoint=str(model.checkpoint),
         sizes=tuple(sizes),
-        calibration=str(
-            calibration or cache_folder / f"calibration-{model.weights_sha256[:8]}-{code_digest()[:8]}.json"
-        ),
+        calibration=str(calibration or own),
         folder=str(folder),
-        result=str(result),
+        result=str(folder / "result.json"),
     )
+    with ExitStack() as held:
+        held.enter_context(_lock(folder))
+        if calibration is None and "8" in precision and not own.is_file():  # the first export in int8 makes it
+            held.enter_context(_lock(own))
+        return _found_or_made(order, limits)
+
+
+def _found_or_made(order: Order, limits: Limits) -> Made:
+    folder, result = Path(order.folder), Path(order.result)
+    for found in sorted(folder.glob(f"*-{order.precision}/manifest.json")):
+        try:
+            return Made(str(Bundle.open(found.parent).path))
+        except AdainError:
+            continue  # damaged: exported again
+    make_folder(folder)
     write_json(folder / "order.json", records.to_plain(order))
-    ended = run_module(__name__, [str(folder / "order.json")], _EXPORT_LIMITS, folder / "stderr.txt")
+    ended = run_module(__name__, [str(folder / "order.json")], limits, folder / "stderr.txt")
     if not ended:
-        return Made(error=f"the export to {target} {precision}: {ended.reason}")
+        return Made(error=f"the export to {order.target} {order.precision}: {ended.reason}")
     return records.read(Made, result.name, json.loads(result.read_text(encoding="utf-8")))
+
+
+def _device(target: str) -> tuple[str, ...]:
+    """What engines are for, beside what every bundle depends on: this GPU."""
+    if target != "trt":
+        return ()
+    try:
+        cuda = Cudart()
+        return (cuda.capability(),)  # whose question makes no context, as that for its memory would
+    except CudaError:  # then none are built
+        return ()
 
 
 def _reads_sizes(target: str) -> bool:
@@ -194,7 +231,7 @@ def _reads_sizes(target: str) -> bool:
 def code_digest() -> str:
     """Digest of the code and the versions that a bundle depends on."""
     digest = hashlib.sha256(json.dumps(tools(), sort_keys=True).encode())
-    for package in (adain_model, adain_export, adain_calib):
+    for package in (adain_model, adain_runtime, adain_export, adain_calib):
         folder = Path(cast(str, package.__file__)).parent
         for path in sorted((*folder.rglob("*.py"), *folder.rglob("*.toml"))):
             digest.update(path.read_bytes())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +19,7 @@ from adain_parity.machine import processor
 from adain_runtime.backend import get_backend, require
 from adain_runtime.cli import console
 from adain_runtime.errors import InputError
-from adain_runtime.results import make_folder
+from adain_runtime.results import make_folder, spell_command
 
 if TYPE_CHECKING:
     from adain_parity.artefacts import Model
@@ -110,7 +109,7 @@ def bench(
                     )
                     rows, left_out = rows + found, left_out + lost
     measured = Benchmark(
-        command=shlex.join(["adain-bench", *_shown(sys.argv[1:])]),
+        command=spell_command(["adain-bench", *_shown(sys.argv[1:])]),
         processor=processor(),
         cores=os.cpu_count() or 1,
         threads=used,

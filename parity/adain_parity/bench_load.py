@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import resource
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,12 +47,12 @@ class LoadWatch:
 
     def look(self) -> Load:
         """The load since the start."""
-        average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+        average = None if sys.platform == "win32" else os.getloadavg()[0]
         before, now = self._start[0], _machine()
         if before is None or now is None:
             return Load(None, None, average)
         total, busy, stolen = (later - earlier for earlier, later in zip(before, now, strict=True))
-        ours = (_ours() - self._start[1]) * os.sysconf("SC_CLK_TCK")
+        ours = (_ours() - self._start[1]) * _ticks()
         return Load(max(0.0, busy - ours) / max(total, 1), stolen / max(total, 1), average)
 
 
@@ -68,6 +68,14 @@ def _machine() -> tuple[float, float, float] | None:
 
 
 def _ours() -> float:
-    """CPU seconds of this process and of its children that have ended."""
+    """CPU seconds of this process and of its children that have ended; 0 on Windows, where nobody asks further."""
+    if sys.platform == "win32":
+        return 0.0
+    import resource
+
     used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def _ticks() -> int:
+    return 1 if sys.platform == "win32" else os.sysconf("SC_CLK_TCK")

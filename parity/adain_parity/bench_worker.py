@@ -43,6 +43,8 @@ def main() -> None:
 
 def peak_rss() -> int:
     """The most memory that this process has held, in bytes."""
+    if sys.platform == "win32":
+        return _windows_peak()
     try:  # not getrusage: on Linux that starts from what the parent held
         status = Path("/proc/self/status").read_text(encoding="utf-8")
     except OSError:
@@ -51,6 +53,25 @@ def peak_rss() -> int:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else 1024 * peak
     return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+
+
+def _windows_peak() -> int:
+    import ctypes
+
+    class Counters(ctypes.Structure):  # PROCESS_MEMORY_COUNTERS
+        _fields_ = (
+            ("size", ctypes.c_ulong),
+            ("faults", ctypes.c_ulong),
+            ("peak", ctypes.c_size_t),
+            ("others", ctypes.c_size_t * 7),
+        )
+
+    system = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined, unused-ignore]
+    system.GetCurrentProcess.restype = ctypes.c_void_p
+    system.K32GetProcessMemoryInfo.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ulong)
+    found = Counters(size=ctypes.sizeof(Counters))
+    system.K32GetProcessMemoryInfo(system.GetCurrentProcess(), ctypes.byref(found), found.size)
+    return int(found.peak)
 
 
 def _stylizer(spec: dict[str, Any]) -> tuple[Callable[[], Any], str]:

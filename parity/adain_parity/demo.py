@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from adain_runtime.errors import InputError, QualityError
 from adain_runtime.files import replacing_file
 from adain_runtime.image import Photo, load_image, save_image, to_pil
 from adain_runtime.jobs import find_contents
+from adain_runtime.results import spell_command
 
 EXPORTS: tuple[tuple[str, Precision], ...] = (("onnx", "fp32"), ("onnx", "fp16"))
 """What is exported: target and precision."""
@@ -80,7 +80,7 @@ def demo(
 
         compared = compare(bundles, [each.photo for each in contents], [each.photo for each in styles], report=report)
     measured = measurements(compared)
-    command = shlex.join([*PROGRAM.split(), *given])
+    command = spell_command([*PROGRAM.split(), *given])
     written = write_gallery(out, contents, styles, compared, measured, bundles[-1].manifest.name, command)
     console.show(console.table(measured.caption, _COLUMNS, measured.rows, right="MB size ms PSNR"))
     for note in measured.notes:
@@ -120,7 +120,7 @@ def find_samples(option: str, folder: Path | None) -> list[Sample]:
     chosen = sample_folder("style" if option == "--style" else "content") if folder is None else folder
     if not chosen.is_dir():
         raise InputError(f"{chosen}: no such folder of images; give one with {option} FOLDER")
-    files, _ = find_contents(os.fspath(chosen))
+    files = find_contents(os.fspath(chosen)).files
     known = _credits(chosen)
     samples = []
     for file in files:

@@ -9,8 +9,9 @@ from itertools import chain, count
 from pathlib import Path
 
 from adain_export.tolerances import Limits, limits_of
-from adain_parity.artefacts import Model, bundle_for
+from adain_parity.artefacts import EXPORT_LIMITS, Model, bundle_for
 from adain_parity.matrix import BackendRow, Cell, Matrix, parse_size
+from adain_parity.matrix import Limits as ResourceLimits
 from adain_parity.pictures import find_picture
 from adain_parity.results import Case
 from adain_parity.sandbox import process_pool
@@ -150,7 +151,10 @@ def _exported(matrix: Matrix, model: Model, row: BackendRow, precision: str, roo
     given = matrix.calibrations.get(model.name)
     calibration = root / given if given else None
     sizes = row.sizes or matrix.sizes
-    exported = bundle_for(model, row.target or row.name, precision, calibration, cache, sizes=sizes)
+    limits = ResourceLimits(
+        max(matrix.limits.seconds, EXPORT_LIMITS.seconds), max(matrix.limits.memory_mb, EXPORT_LIMITS.memory_mb)
+    )
+    exported = bundle_for(model, row.target or row.name, precision, calibration, cache, sizes=sizes, limits=limits)
     if exported.path:
         return _Artefact(Path(exported.path))
     return _Artefact(None, exported.error, failed=not exported.unavailable)
@@ -192,13 +196,13 @@ def _largest(sizes: Sequence[str]) -> Cell:
 
 
 def _distinct(made: list[Planned]) -> list[Planned]:
-    """Cases with ids of their own: a number behind those that would share one."""
-    taken = {plan.case.id for plan in made}
+    """Cases with ids of their own, on disks that take ``Sea`` for ``sea`` too: a number behind those that share one."""
+    taken = {plan.case.id.casefold() for plan in made}
     seen: set[str] = set()
     for i, plan in enumerate(made):
-        if plan.case.id in seen:
-            free = next(name for times in count(2) if (name := f"{plan.case.id}.{times}") not in taken)
+        if plan.case.id.casefold() in seen:
+            free = next(name for times in count(2) if (name := f"{plan.case.id}.{times}").casefold() not in taken)
             made[i] = replace(plan, case=replace(plan.case, id=free))
-            taken.add(free)
-        seen.add(plan.case.id)
+            taken.add(free.casefold())
+        seen.add(plan.case.id.casefold())
     return made

@@ -48,6 +48,7 @@ ACCELERATORS = (
 """Providers that compute on another device than the CPU, and so never all bits of what a CPU computes."""
 
 PICTURES = "pictures"
+_LONGEST_NAME = 200  # bytes, of a picture's name
 _CLIPPED = 0.05  # the first int8 layer's range cuts what the float one before it gives; 1.4% was seen on VGG-19 there
 Report = Callable[[int, int, str], None]
 """Told after every case: cases done, cases in all, and what was done."""
@@ -204,7 +205,7 @@ class _Case:
         size = f"{height}x{width}"
 
         def kept(name: str, values: Floats) -> str:
-            return save_picture(values, self.settings.out, f"{name}.png")
+            return save_picture(values, self.settings.out, f"{_short(name)}.png")
 
         same = image is not None and image.shape == self.truth.stylized.shape
         wanted = self.truth.stylized
@@ -225,6 +226,14 @@ def _file_name(picture: str) -> str:
     """A picture's name for a file: of a file its own, and what tells it from others of that name."""
     stem = Path(picture).stem
     return stem if stem == picture else f"{stem}-{hashlib.sha256(os.fsencode(picture)).hexdigest()[:6]}"
+
+
+def _short(name: str) -> str:
+    """A name that leaves a file system's 255 bytes room, what is cut of it as a digest."""
+    whole = os.fsencode(name)
+    if len(whole) <= _LONGEST_NAME:
+        return name
+    return f"{whole[:_LONGEST_NAME].decode(errors='ignore')}-{hashlib.sha256(whole).hexdigest()[:8]}"
 
 
 def provider_lie(asked: str, outcome: Outcome) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
+from contextlib import suppress
 from operator import index
 from pathlib import Path
 from typing import Any, SupportsFloat, SupportsIndex
@@ -31,7 +32,8 @@ def real_number(name: str, value: object) -> float:
         InputError: it is none; text is none, and neither is an array.
     """
     if isinstance(value, SupportsFloat) and not isinstance(value, (bool, np.ndarray)):
-        return float(value)
+        with suppress(OverflowError):  # a whole number of hundreds of digits
+            return float(value)
     raise InputError(f"{name} must be a number, found {_shown(value)}")
 
 
@@ -47,13 +49,14 @@ def a_path(name: str, value: object) -> Path:
 
 
 def several(name: str, value: object) -> list[Any]:
-    """The members of a list, tuple or array; one thing is not taken for a list of it, nor text for its letters.
+    """The members of a list, tuple, array or generator; one thing is no list of it, and a set has no order.
 
     Raises:
         InputError: it is none of these.
     """
     scalar = isinstance(value, np.ndarray) and value.ndim == 0
-    if isinstance(value, Iterable) and not scalar and not isinstance(value, (str, bytes, os.PathLike)):
+    one = isinstance(value, (str, bytes, os.PathLike))
+    if isinstance(value, Iterable) and not (scalar or one or isinstance(value, (Set, Mapping))):
         return list(value)
     raise InputError(f"{name} must be a list, found {_shown(value)}")
 

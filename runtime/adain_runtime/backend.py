@@ -62,6 +62,8 @@ class Options:
         most = 4 * (os.cpu_count() or 1)  # beyond, threads wait for each other and a run of seconds takes minutes
         if self.threads is not None and not 1 <= whole_number("threads", self.threads) <= most:
             raise InputError(f"threads must be from 1 to {most} on this machine, found {self.threads}")
+        if self.provider is not None and not isinstance(self.provider, str):
+            raise InputError(f"provider must be a name, found {self.provider!r}")
 
     def only(self, backend: str, *honoured: str) -> None:
         """Refuse what a backend can't honour.

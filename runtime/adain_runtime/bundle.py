@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ MANIFEST = "manifest.json"
 EMBEDDED = Path(__file__).with_name("bundles")
 _LARGEST_STEP = 4096  # pixels; padding a picture to more than this would be somebody's joke
 _LARGEST_EXACT = 16384  # what Core ML and Metal take of a texture's side
+_BROWSERS = re.compile(r"\.DS_Store|\._.*|Thumbs\.db|desktop\.ini")
 _MANIFEST_BYTES = 1 << 20  # a manifest is a few kilobytes; more than this is something else
 
 
@@ -73,7 +75,8 @@ class Bundle:
 def unlisted(folder: Path, listed: Collection[str]) -> list[str]:
     """What lies in a bundle's folder and isn't among the listed files, as paths below it, sorted.
 
-    A folder that holds no listed file counts as one thing; a link is never followed.
+    A folder that holds no listed file counts as one thing; a link is never followed. What a file browser leaves in
+    every folder that it shows (`_BROWSERS`) doesn't count: no graph is called so, and nothing opens it.
     """
     known = {*listed, MANIFEST}
     return sorted(_strangers(folder, "", known, {name[:i] for name in known for i in _slashes(name)}))
@@ -84,7 +87,7 @@ def _strangers(folder: Path, below: str, files: Collection[str], folders: Collec
         name = below + path.name
         if name in folders and path.is_dir() and not path.is_symlink():
             yield from _strangers(path, f"{name}/", files, folders)
-        elif name not in files:
+        elif name not in files and not (_BROWSERS.fullmatch(path.name) and path.is_file() and not path.is_symlink()):
             yield name
 
 
@@ -111,21 +114,23 @@ def embedded_bundles() -> dict[str, Path]:
 def find_bundle(model: str | os.PathLike[str], target: str) -> Bundle:
     """Open a bundle by folder, or an embedded one by name (``lite``, or its folder's name ``lite-onnx-fp32``).
 
-    A folder wins over an embedded name, so that a name typed where such a folder stands is that folder.
+    A bundle's folder wins over an embedded name, so that a name typed where such a folder stands is that folder;
+    another folder of that name, such as a training run's, doesn't.
 
     Raises:
         InputError: no such folder and no such name.
         BundleError: see ``Bundle.open``.
     """
     try:
-        if Path(model).is_dir():
-            return Bundle.open(model)
+        is_folder, is_bundle = Path(model).is_dir(), (Path(model) / MANIFEST).exists()
     except OSError as error:  # such as a name that is too long
         raise InputError(f"{model}: can't be read ({error.strerror}); check the path") from error
     here = embedded_bundles()
     for name in (os.fspath(model), f"{model}-{target}-fp32"):
-        if name in here:
+        if name in here and not is_bundle:
             return Bundle.open(here[name])
+    if is_folder:
+        return Bundle.open(model)
     if Path(model).is_file():
         raise InputError(
             f"{model}: is a file; a checkpoint is exported first (adain-export onnx FILE) or run by --backend torch"

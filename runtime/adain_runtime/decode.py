@@ -319,7 +319,7 @@ def _srgb_transform(colour: Image.Image, icc: object) -> ImageCms.ImageCmsTransf
         )
         if _changes_nothing(transform, colour.mode):
             return None
-    except (ImageCms.PyCMSError, OSError):  # broken: documented to be taken as sRGB
+    except (ImageCms.PyCMSError, OSError, ValueError):  # broken: documented to be taken as sRGB
         return None
     return transform
 

@@ -46,14 +46,19 @@ def _why(path: Path, error: OSError) -> InputError:
 def replacing_file(path: Path) -> Iterator[Path]:
     """Give a temporary sibling to write; it takes ``path``'s place when the block ends without an error.
 
-    Whatever goes wrong (a full disk, Ctrl-C), a file that stood at ``path`` stays as it was.
+    Whatever goes wrong (a full disk, Ctrl-C), a file that stood at ``path`` stays as it was. The new one has its
+    permissions.
 
     Raises:
-        InputError: the file can't be written.
+        InputError: the file can't be written, or something else than a file stands there, such as a pipe.
     """
     part = _sibling(path)
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a folder's own error says it
+            raise InputError(f"can't write {path}: it is a pipe or a device, and a file is to take its place")
         yield part
+        if path.is_file():
+            shutil.copymode(path, part)
         with part.open("r+b") as file:  # Windows flushes what is open for writing only
             os.fsync(file.fileno())
         part.replace(path)

@@ -94,8 +94,9 @@ def load_image(source: ImageLike, *, max_pixels: int | None = 100_000_000) -> Ph
 
     EXIF orientation is applied. An embedded ICC profile is converted to sRGB (relative colorimetric with
     black point compensation); a profile that is broken or of another colour space is passed over, as if the
-    image were sRGB. 16-bit values are divided by 257. Integers beyond 16 bits and floats beyond [0, 255] are
-    stretched from their smallest to their largest; floats within [0, 1] are multiplied by 255.
+    image were sRGB. 16-bit greys are divided by 257. Integers beyond 16 bits and floats beyond [0, 255] are
+    stretched from their smallest to their largest; floats within [0, 1] are multiplied by 255. Of RGB, Pillow itself
+    keeps the upper 8 of 16 bits.
 
     Under transparent pixels lie colours that nobody sees: they are composited over the mean colour of what is
     visible, weighted by alpha, so that they can't pull the statistics of a style. An image that is
@@ -163,11 +164,7 @@ def save_image(photo: Photo | Image.Image, path: Path, *, quality: int = 95) -> 
         raise InputError(f"quality {quality} is out of range; give 1 to 100")
     if isinstance(photo, Image.Image):
         photo = Photo(*read_pixels(photo, None))
-    if written.longest_side is not None and max(photo.width, photo.height) > written.longest_side:
-        raise InputError(
-            f"can't write {path}: {photo.width}x{photo.height}, and {written.name} holds at most "
-            f"{written.longest_side} pixels a side; write a .png or .tif"
-        )
+    check_size(path, photo.height, photo.width)
     if photo.alpha is not None and not written.alpha:
         photo = Photo(_over(photo.rgb, photo.alpha, (255, 255, 255)))
     options = {**written.options, "quality": quality} if written.lossy else written.options
@@ -188,6 +185,20 @@ def flattens(path: Path, photo: Photo | Image.Image) -> bool:
         return False
     alpha = read_pixels(photo, None)[1] if isinstance(photo, Image.Image) else photo.alpha
     return alpha is not None
+
+
+def check_size(path: Path, height: int, width: int) -> None:
+    """Refuse a size that `save_image` would refuse for its suffix, before the work is done.
+
+    Raises:
+        InputError: the format can't hold it.
+    """
+    written = _format_of(Path(path))
+    if written.longest_side is not None and max(width, height) > written.longest_side:
+        raise InputError(
+            f"can't write {path}: {width}x{height}, and {written.name} holds at most {written.longest_side} pixels a "
+            "side; write a .png or .tif"
+        )
 
 
 def check_writable(path: Path) -> None:

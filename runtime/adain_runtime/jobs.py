@@ -5,7 +5,8 @@ from __future__ import annotations
 import glob
 import os
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from adain_runtime.files import identity
 from adain_runtime.image import (
     WRITABLE,
     Photo,
+    check_size,
     check_writable,
     flattens,
     load_image,
@@ -33,6 +35,14 @@ READABLE = frozenset(
         *(".ppm", ".pgm", ".pbm", ".tga", ".jp2", ".ico", ".avif"),
     }
 )
+UNREADABLE = frozenset(
+    {
+        *(".heic", ".heif", ".hif", ".jxl", ".psd", ".svg", ".exr", ".hdr"),
+        *(".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"),
+    }
+)
+"""Suffixes of pictures that aren't read here; everything else in a folder is no picture."""
+
 DEFAULT_FOLDER = "stylized"
 LARGE = 16_000_000  # pixels from which on photos are stylised and encoded one after the other
 LONGEST_NAME = 255  # bytes that file systems take
@@ -95,8 +105,22 @@ class _Work(NamedTuple):
         return 0 if isinstance(self.result, AdainError) else self.result.width * self.result.height
 
 
-def find_contents(content: str) -> tuple[list[Path], bool]:
-    """Files that a CONTENT argument means, sorted, and whether it means many (a folder or a glob).
+class Contents(NamedTuple):
+    """What a CONTENT argument means.
+
+    Attributes:
+        files: to stylise, sorted.
+        many: whether it is a folder or a glob.
+        passed_over: pictures of kinds that aren't read here, sorted.
+    """
+
+    files: list[Path]
+    many: bool
+    passed_over: list[Path]
+
+
+def find_contents(content: str) -> Contents:
+    """Files that a CONTENT argument means.
 
     Raises:
         InputError: nothing is there, or nothing that looks like an image.
@@ -107,23 +131,40 @@ def find_contents(content: str) -> tuple[list[Path], bool]:
         raise InputError(f"{content}: can't be read ({error.strerror}); check the path") from error
 
 
-def _find(content: str) -> tuple[list[Path], bool]:
+def _find(content: str) -> Contents:
     path = Path(content)
     if path.is_dir():
         shown = (f for f in path.iterdir() if not f.name.startswith("."))  # as a glob: a Mac leaves ._photo.jpg
-        files = sorted(f for f in shown if f.suffix.lower() in READABLE and f.is_file())
-        if not files:
-            raise InputError(f"{content}: no images in this folder (looked for {' '.join(sorted(READABLE))})")
-        return files, True
+        found = _sorted_out(shown)
+        if not found.files:
+            others = spell_kinds(found.passed_over)
+            looked = others and f": {others} can't be read here; convert them to JPEG or PNG"
+            looked = looked or f" (looked for {' '.join(sorted(READABLE))})"
+            raise InputError(f"{content}: no images in this folder{looked}")
+        return found
     if not path.exists() and glob.has_magic(content):
         names = glob.glob(content, recursive=True)  # noqa: PTH207 a pattern may be absolute, which Path.glob refuses
-        files = sorted(f for f in {*map(Path, names)} if f.suffix.lower() in READABLE and f.is_file())
-        if not files:
-            raise InputError(f"{content}: no image matches; check the pattern")
-        return files, True
+        found = _sorted_out(map(Path, names))
+        if not found.files:
+            others = spell_kinds(found.passed_over)
+            fix = others and f"{others} match and can't be read here; convert them to JPEG or PNG"
+            raise InputError(f"{content}: no image matches; {fix or 'check the pattern'}")
+        return found
     if "://" in content and not path.exists():  # as a path it would be told with one slash less
         raise InputError(f"{content} is an address; download the image and give the file's path")
-    return [path], False
+    return Contents([path], False, [])
+
+
+def _sorted_out(found: Iterable[Path]) -> Contents:
+    files = sorted(path for path in {*found} if path.suffix.lower() in READABLE | UNREADABLE and path.is_file())
+    readable = [path for path in files if path.suffix.lower() in READABLE]
+    return Contents(readable, True, [path for path in files if path.suffix.lower() in UNREADABLE])
+
+
+def spell_kinds(paths: Sequence[Path]) -> str:
+    """How many files of each suffix, such as ``12 .heic, 1 .dng``; empty where there are none."""
+    counts = Counter(path.suffix.lower() for path in paths)
+    return ", ".join(f"{number} {suffix}" for suffix, number in sorted(counts.items()))
 
 
 def plan(
@@ -230,7 +271,10 @@ def run_jobs(
 
 def _lanes(at_once: AtOnce) -> Lanes[_Work]:
     def fits(works: list[_Work]) -> bool:
-        return all(at_once.fits(work.result) for work in works if isinstance(work.result, Photo))
+        try:
+            return all(at_once.fits(work.result) for work in works if isinstance(work.result, Photo))
+        except AdainError:  # it can't be stylised at all, which is that photo's own failure
+            return False
 
     return Lanes(AT_ONCE, fits, partial(_stylized, at_once.stylize))
 
@@ -248,6 +292,7 @@ def _load(
             result = load_image(job.content, max_pixels=max_pixels)
             if size is not None:
                 result = resize_shorter(result, size, enlarge=True, max_pixels=max_pixels)
+            check_size(job.output, result.height, result.width)
         except AdainError as error:
             result = error
         works.append(_Work(job, result, perf_counter() - clock))

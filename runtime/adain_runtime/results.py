@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +17,12 @@ from adain_runtime.files import replacing_file
 
 def command_line() -> str:
     """The command that is running, as a person would type it."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return spell_command([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def spell_command(words: Sequence[str]) -> str:
+    """A command to copy into this system's shell: Windows' own knows double quotes alone."""
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
 def make_folder(path: Path) -> None:

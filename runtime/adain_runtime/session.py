@@ -46,7 +46,8 @@ class BaseSession(ABC):
                 A bundle whose images are bytes takes float planes too, and then gives them.
 
         Returns:
-            The manifest's output names to arrays, in the manifest's types.
+            The manifest's output names to arrays, in the manifest's types; of a bundle whose images are bytes, float
+            planes where no bytes were fed, and so always of its decoder.
 
         Raises:
             InputError: an unknown part, a missing or unknown feed, or a shape the part doesn't take.
@@ -80,7 +81,7 @@ class BaseSession(ABC):
                 fix = "try the fp32 bundle" if half else "look at the weights: adain-model info"
                 raise QualityError(
                     f"{self._bundle.path}: {part} gave values that are not finite in {tensor.name!r} on "
-                    f"{self._device}; {fix}"
+                    f"{self.device}; {fix}"
                 )
 
     @abstractmethod

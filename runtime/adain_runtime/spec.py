@@ -13,6 +13,7 @@ from adain_runtime.errors import InputError
 Downsample = Literal["maxpool", "stride"]
 Padding = Literal["reflect", "replicate", "zeros"]
 
+_MOST_STAGES = 8
 _NAME = re.compile(r"[_-]*[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -112,7 +113,9 @@ def _problem(spec: NetworkSpec) -> str | None:  # noqa: PLR0911 one return a rul
         return "the name must be letters, digits, '-' and '_'"
     for part, stages in (("encoder", spec.encoder), ("decoder", spec.decoder)):
         if not stages or not all(stages) or not all(_whole(width) and width > 0 for s in stages for width in s):
-            return f"{part} must be stages of positive channel counts, found {stages}"
+            return f"{part} must be stages of positive channel counts, found {str(stages)[:200]}"
+        if len(stages) > _MOST_STAGES:
+            return f"{part} has {len(stages)} stages, and at most {_MOST_STAGES} make sense (a stride of 128)"
     if len(spec.encoder) != len(spec.decoder):
         return f"{len(spec.encoder)} encoder stages against {len(spec.decoder)} decoder stages: sizes would not match"
     if spec.decoder[-1][-1] != 3:

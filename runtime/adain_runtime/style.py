@@ -75,8 +75,7 @@ class Style:
         """
         from safetensors.numpy import save
 
-        if a_path("a style's file", path).suffix != SUFFIX:
-            raise InputError(f"{path}: a style is saved as NAME{SUFFIX}")
+        check_suffix(a_path("a style's file", path))
         facts = {"format": _FORMAT, "encoder_id": self.encoder_id, "source": self.source}
         # one entry, since safetensors writes several in an order that changes from call to call
         metadata = {_METADATA: json.dumps(facts, sort_keys=True)}
@@ -112,6 +111,16 @@ class Style:
             raise InputError(f"{path}: {error}; {again}") from error
 
 
+def check_suffix(path: Path) -> None:
+    """Refuse a file that a style isn't saved as.
+
+    Raises:
+        InputError: it has another suffix.
+    """
+    if path.suffix != SUFFIX:
+        raise InputError(f"{path}: a style is saved as NAME{SUFFIX}")
+
+
 def _read(path: Path, again: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
@@ -145,13 +154,14 @@ def mix(styles: Sequence[Style], weights: Sequence[float] | None = None) -> Styl
     Raises:
         InputError: no styles, styles of different encoders, or weights that don't fit.
     """
-    shares = shares_of(len(styles), weights)
-    if strange := [style for style in styles if not isinstance(style, Style)]:
+    given: list[Style] = several("a mix's styles", styles)
+    shares = shares_of(len(given), weights)
+    if strange := [style for style in given if not isinstance(style, Style)]:
         raise InputError(f"a mix is of Styles, found {type(strange[0]).__name__}; Stylizer.style(...) makes one")
-    first = styles[0]
-    for style in styles[1:]:
+    first = given[0]
+    for style in given[1:]:
         check_encoder(style, first.encoder_id, first.channels, "the first style")
-    if len(styles) == 1:
+    if len(given) == 1:
         return first
 
     def weighted(rows: list[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -159,11 +169,11 @@ def mix(styles: Sequence[Style], weights: Sequence[float] | None = None) -> Styl
         mixed: NDArray[np.float64] = np.einsum("k,kc->c", shares, np.stack(rows).astype(np.float64))
         return mixed.astype(np.float32)
 
-    used = [(style, share) for style, share in zip(styles, shares, strict=True) if share]
+    used = [(style, share) for style, share in zip(given, shares, strict=True) if share]
     source = " + ".join(f"{share:.3g} {style.source or 'style'}" for style, share in used)
     return Style(
-        weighted([style.mean for style in styles]),
-        weighted([style.std for style in styles]),
+        weighted([style.mean for style in given]),
+        weighted([style.std for style in given]),
         first.encoder_id,
         source if len(used) > 1 else used[0][0].source,
     )

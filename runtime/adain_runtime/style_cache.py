@@ -6,6 +6,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,8 @@ class StyleCache:
             digest, numbers = data[:_DIGEST], data[_DIGEST:]
             if digest != _digest(key, numbers):
                 return None
-            os.utime(path)  # used now
+            with suppress(OSError):  # a folder that can only be read serves too
+                os.utime(path)  # used now
         except FileNotFoundError:
             return None
         except OSError as error:

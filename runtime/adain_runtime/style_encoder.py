@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from adain_runtime.arguments import whole_number
 from adain_runtime.backend import Session
 from adain_runtime.errors import InputError
 from adain_runtime.image import ImageLike, Photo, load_image, resize_shorter
@@ -40,6 +41,9 @@ class StyleEncoder:
             InputError: the image can't be read, the style belongs to another encoder, or is to be recoloured and
                 has no image.
         """
+        for argument, number in (("size", size), ("max_pixels", max_pixels)):
+            if number is not None:
+                whole_number(argument, number)
         name = Path(source).name if isinstance(source, (str, os.PathLike)) else ""
         if isinstance(source, (str, os.PathLike)) and name.endswith(SUFFIX):
             source = replace(Style.load(source), source=os.fspath(source))

@@ -173,7 +173,10 @@ class Stylizer:
             InputError: anything that can't be taken as it is; the message names it and the fix.
             QualityError: the backend gave values that are not finite.
         """
-        if tile == "off" and size is None and isinstance(content, (str, os.PathLike)):
+        for name, number in (("size", size), ("style size", style_size), ("max_pixels", max_pixels)):
+            if number is not None:
+                whole_number(name, number)
+        if isinstance(tile, str) and tile == "off" and size is None and isinstance(content, (str, os.PathLike)):
             self.check_whole(*stated_size(content, max_pixels))
         photo = load_image(content, max_pixels=max_pixels)
         if size is not None:
@@ -216,7 +219,13 @@ class Stylizer:
         ``styles`` come from ``prepare``. The other arguments are those of a call on one image; masks are [H,W]
         float32 in [0, 1], and every photo must be of their size.
         """
+        photos, styles, masks = several("photos", photos), several("styles", styles), several("masks", masks)
+        for name, things, kinds in (("photos", photos, (Photo,)), ("styles", styles, (Style, Photo))):
+            if strange := [thing for thing in things if not isinstance(thing, kinds)]:
+                made = "load_image makes one" if kinds == (Photo,) else "Stylizer.prepare makes one"
+                raise InputError(f"{name} must be of {kinds[0].__name__}, found {type(strange[0]).__name__}; {made}")
         self.check(len(styles), weights, alpha, preserve_color, batch_size, masks=len(masks), tile=tile)
+        alpha = float(alpha)
         if preserve_color == "match":
             per_photo = [[self._matched(style, photo) for style in styles] for photo in photos]
         else:

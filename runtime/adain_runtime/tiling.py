@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import isqrt
 from typing import Literal, TypeAlias
 
+from adain_runtime.arguments import whole_number
 from adain_runtime.errors import InputError
 from adain_runtime.manifest import Manifest
 from adain_runtime.memory import WORKING, available_memory, bytes_per_pixel, spell_bytes
@@ -40,11 +41,13 @@ def check_tiling(manifest: Manifest, tile: object) -> None:
         InputError: neither ``auto``, ``off`` nor a number of pixels, a number that is too small, or a bundle without
             the decoder that tiles want.
     """
-    if tile in ("auto", "off"):
+    if isinstance(tile, str) and tile in ("auto", "off"):
         return
-    if not isinstance(tile, int) or isinstance(tile, bool):
-        raise InputError(f"tile {tile!r}: give auto, off, or the pixels of a tile's side, such as 512")
-    check_side(manifest, tile)
+    try:
+        side = whole_number("tile", tile)
+    except InputError as error:
+        raise InputError(f"{error}; give auto, off, or the pixels of a tile's side, such as 512") from error
+    check_side(manifest, side)
     check_decoder(manifest, f"tile {tile}")
 
 

@@ -343,6 +343,18 @@ def test_a_python_without_a_wheel_is_told(monkeypatch):
     assert "python3.13" in probe.fix
 
 
+def test_a_system_without_a_wheel_is_told_though_pip_built_what_it_could(tmp_path, monkeypatch):
+    """As on Linux with an ARM processor: coremltools is there, without the library that writes weights."""
+    monkeypatch.setattr(coreml, "_is_whole", lambda: False)
+    probe = TARGET.probe()
+    assert not probe
+    assert "without its native half it writes no package" in probe.detail
+    monkeypatch.undo()
+    monkeypatch.setattr(coreml.platform, "machine", lambda: "aarch64")
+    assert "coremltools has no wheel for Linux aarch64" in TARGET.probe().detail
+    assert coreml._is_whole()
+
+
 def test_another_coremltools_than_9_is_told(monkeypatch):
     monkeypatch.setattr(coreml, "version", lambda name: "8.3.0")
     assert "coremltools 8.3.0 is installed" in TARGET.probe().detail

@@ -6,6 +6,7 @@ import copy
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -175,6 +176,42 @@ def test_a_bundle_of_another_target_and_an_unknown_option_are_refused(lite_onnx)
         BACKEND.open(lite_onnx, Options())
     with pytest.raises(InputError, match="backend mnn has no option 'provider'"):
         BACKEND.open(lite_onnx, Options(provider="cuda"))
+
+
+def test_what_the_host_prints_comes_out_though_three_threads_load_and_run(exported, tmp_path):
+    """MNN prints when it is loaded, and is silenced for the whole process then: one at a time, or it stays so."""
+    program = """
+import sys, threading
+import numpy as np
+from adain_runtime import open_bundle
+
+def work():
+    with open_bundle(sys.argv[1], backend="mnn", threads=1) as session:
+        for side in (32, 48):
+            session.run("encoder", {"image": np.zeros((1, 3, side, side), np.float32)})
+
+threads = [threading.Thread(target=work) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print("here", flush=True)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program, exported[1].path], capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == "here\n"
+
+
+def test_a_graph_that_gives_nothing_is_out_of_memory_and_no_bug(exported, monkeypatch):
+    with BACKEND.open(exported[1], Options()) as session:
+        session.run("encoder", {"image": np.zeros((1, 3, 32, 32), np.float32)})
+        manager, _ = session._graphs["encoder"]
+        session._graphs["encoder"] = (manager, SimpleNamespace(forward=lambda _: []))
+        with pytest.raises(
+            InputError, match=r"it gave 0 of 3 outputs\); if it is out of memory, take a smaller picture"
+        ):
+            session.run("encoder", {"image": np.zeros((1, 3, 32, 32), np.float32)})
 
 
 @pytest.fixture(scope="module")

@@ -113,6 +113,12 @@ def test_the_peak_of_memory_is_of_this_process_and_in_bytes():
     assert before + 30e6 < after < 64e9
 
 
+def test_it_starts_where_there_is_no_resource_module():
+    """As on Windows."""
+    program = "import sys; sys.modules['resource'] = None; import adain_parity.bench_cli, adain_parity.bench_worker"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_other_load_is_told_and_says_what_to_trust():
     assert "quiet" in str(Load(0.01, 0.0, 1.0))
     assert "NOT QUIET" in str(Load(0.4, 0.0, 3.0))

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
-from adain_parity import cli, plan, sandbox
+from adain_parity import artefacts, cli, plan, sandbox
 from adain_parity.artefacts import bundle_for, open_models
 from adain_parity.matrix import load
 from adain_parity.results import SCHEMA, Case, Run
-from adain_parity.run import _file_name
+from adain_parity.run import _file_name, _short
 from adain_runtime.bundle import embedded_bundles
 from adain_runtime.cli import console
+from adain_runtime.errors import InputError
 from runs import a_case
 
 MATRIX = """
@@ -235,9 +239,67 @@ def test_pictures_of_one_stem_have_files_of_their_own():
     assert all(name.startswith("cat") for name in names)
 
 
+def test_the_longest_names_of_pictures_are_files_of_their_own():
+    names = [_short(f"{'museum' * 40}{number}") for number in range(3)]
+    assert len(set(names)) == 3
+    assert all(len(name) < 240 for name in names)
+    assert len(os.fsencode(_short("\N{HIRAGANA LETTER A}" * 120))) < 240
+    assert _short("case") == "case"
+
+
+def test_exports_that_share_a_folder_or_a_calibration_are_made_one_after_the_other(tmp_path, monkeypatch):
+    (model,) = open_models(["lite"], tmp_path)
+    going, most = [], []
+
+    def made(order, _):
+        going.append(order.folder)
+        most.append(len(going))
+        time.sleep(0.05)
+        going.remove(order.folder)
+        return artefacts.Made(order.folder)
+
+    monkeypatch.setattr(artefacts, "_found_or_made", made)
+
+    def all_at_once(*precisions):
+        with ThreadPoolExecutor(4) as pool:
+            return list(pool.map(lambda each: bundle_for(model, "onnx", each, None, tmp_path), precisions))
+
+    assert len({each.path for each in all_at_once("fp32", "fp32", "fp32")}) == 1
+    all_at_once("int8", "int8-half")  # two folders, and one calibration that is not there yet
+    assert max(most) == 1
+    all_at_once("fp32", "fp16")
+    assert max(most) == 2
+
+
+def test_a_matrix_with_more_time_gives_it_to_its_exports_too(command, matrix, tmp_path, monkeypatch):
+    seen = []
+
+    def made(*_, limits, **__):
+        seen.append((limits.seconds, limits.memory_mb))
+        return artefacts.Made(error="not now")
+
+    monkeypatch.setattr(plan, "bundle_for", made)
+    matrix.write_text(f"{MATRIX}\n[limits]\nseconds = 1800\n")
+    command("run", "--matrix", matrix, "-o", tmp_path / "out")
+    assert set(seen) == {(1800, 16000)}
+
+
+def test_the_two_networks_of_one_name_are_named(tmp_path):
+    from adain_model import embedded_checkpoint, load_network, save_network
+
+    network = load_network(embedded_checkpoint("lite"))
+    for folder in ("a", "b"):
+        with torch.no_grad():
+            network.decoder.conv1_2.bias += 1
+        (tmp_path / folder).mkdir()
+        save_network(network, tmp_path / folder / "x.safetensors")
+    with pytest.raises(InputError, match="two are called x; give their files names of their own"):
+        open_models(["lite", "a/x.safetensors", "b/x.safetensors"], tmp_path)
+
+
 def test_cases_that_would_share_an_id_get_numbers_that_are_free():
-    made = [SimpleCase(a_case(id=name)) for name in ("a", "a", "a.2", "a")]
-    assert [each.case.id for each in plan._distinct(made)] == ["a", "a.3", "a.2", "a.4"]
+    made = [SimpleCase(a_case(id=name)) for name in ("a", "a", "a.2", "a", "A")]
+    assert [each.case.id for each in plan._distinct(made)] == ["a", "a.3", "a.2", "a.4", "A.5"]
 
 
 @dataclass(frozen=True)

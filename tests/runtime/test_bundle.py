@@ -168,6 +168,25 @@ def test_a_folder_wins_over_an_embedded_name(tiny, tmp_path, monkeypatch):
     assert find_bundle("lite", "onnx").manifest.name == "tiny"
 
 
+def test_a_folder_that_is_no_bundle_does_not_hide_an_embedded_name(tmp_path, monkeypatch):
+    """Such as a training run's, which docs/training.md calls lite too."""
+    (tmp_path / "lite").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find_bundle("lite", "onnx").manifest.name == "lite"
+    with pytest.raises(BundleError, match=r"manifest\.json: missing"):
+        find_bundle("./lite", "onnx")
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "._manifest.json", "Thumbs.db", "desktop.ini"])
+def test_what_a_file_browser_leaves_in_a_folder_is_passed_over(package, name):
+    (package / name).write_bytes(b"where its icons stand")
+    (package / "tiny.mlpackage" / name).write_bytes(b"and there")
+    Bundle.open(package)
+    (package / name).unlink()
+    (package / name).symlink_to(package / MANIFEST)
+    assert "which its manifest doesn't list" in refused(package)
+
+
 @pytest.mark.parametrize("model", ["nope", "../lite-onnx-fp32", "", "nul\0", "lite-coreml-fp32", "x" * 5000])
 def test_a_name_that_is_nothing_is_refused(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

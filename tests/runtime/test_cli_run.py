@@ -139,6 +139,19 @@ def test_a_quoted_glob_is_expanded_and_a_batch_gives_every_picture(pictures, ada
         assert np.abs(one - four).max() <= 1
 
 
+def test_photos_of_kinds_that_are_not_read_are_told(pictures, adain_run, write_image, noise):
+    """A folder of a phone's photos would else come out as the few of them that are JPEGs, without a word."""
+    write_image(pictures / "trip" / "a.png", noise(24, 32))
+    for name in ("b.heic", "c.HEIC", "notes.txt"):
+        (pictures / "trip" / name).write_bytes(b"?")
+    ran = adain_run("trip", "wave.jpg", "-o", "out", "--backend", "null")
+    assert ran.code == 0
+    assert ran.err == "adain-run: 2 .heic can't be read here and are passed over: convert them first\n"
+    told = json.loads(adain_run("trip", "wave.jpg", "-o", "out", "--backend", "null", "--json").out)
+    assert len(told["done"]) == 1
+    assert [Path(name).name for name in told["passed_over"]] == ["b.heic", "c.HEIC"]
+
+
 def test_a_mask_is_fitted_to_every_photo_of_a_folder(pictures, adain_run, picture, write_image):
     for number in range(2):
         write_image(pictures / "in" / f"{number}.png", picture(16 + 8 * number, 20, seed=number))
@@ -232,6 +245,15 @@ def test_a_bug_is_told_as_one_with_its_traceback_and_a_code_of_its_own(pictures,
     assert ran.code == console.BUG == 70
     assert "ZeroDivisionError: oh" in ran.err
     assert ran.err.splitlines()[-1] == "adain-run: this is a bug in adain-edge: please report the lines above"
+
+
+def test_an_error_of_a_file_is_not_told_as_one_of_stdout(pictures, adain_run, monkeypatch):
+    def broken(*_):
+        raise OSError(36, "File name too long", "photo.jpg")
+
+    monkeypatch.setattr(run, "find_contents", broken)
+    ran = adain_run("photo.jpg", "wave.jpg")
+    assert (ran.code, ran.one_line()) == (2, "adain-run: photo.jpg: File name too long; check the path\n")
 
 
 @pytest.mark.skipif(os.name != "posix" or sys.platform == "darwin", reason="needs file names that are no text")

@@ -71,6 +71,18 @@ def test_a_mix_does_not_replace_one_of_its_own_styles(here, adain_style):
     assert Path("one.adainstyle").read_bytes() == before
 
 
+def test_a_strangers_style_says_nothing_to_the_terminal(here, adain_style):
+    """What it was made from is text of whoever made it, and could clear the screen."""
+    numbers = np.ones(192, np.float32)
+    Style(numbers, numbers, "x\x1b]0;mine\x07", "evil\x1b[2J\x9b31m").save("evil.adainstyle")
+    seen = [adain_style("info", "evil.adainstyle"), adain_style("mix", "evil.adainstyle", "-o", "m.adainstyle")]
+    seen.append(adain_style("mix", "evil.adainstyle", "one.adainstyle", "-o", "m.adainstyle"))
+    assert [ran.code for ran in seen] == [0, 0, 2]
+    for ran in seen:
+        assert "?]0;mine?" in ran.out + ran.err
+        assert not {"\x1b", "\x07", "\x9b"} & {*ran.out, *ran.err}
+
+
 def test_shapes_alone_make_no_style(here, adain_style):
     ran = adain_style("make", "wave.jpg", "--backend", "null")
     assert ran.code == 2
@@ -109,6 +121,10 @@ REFUSED = {
     "a text file": (["make", "text.jpg"], ["text.jpg", "text file", "give a JPEG"]),
     "a painting over the limit": (["make", "wave.jpg", "--max-pixels", "9"], ["wave.jpg", "--max-pixels"]),
     "several without a name": (["make", "wave.jpg", "night.png"], ["2 images", "-o NAME.adainstyle"]),
+    "a painting whose name is too long": (
+        ["make", f"{'x' * 300}.jpg", "-o", "x.adainstyle"],
+        ["xxx.jpg", "check the path"],
+    ),
     "another suffix": (["make", "wave.jpg", "-o", "wave.png"], ["wave.png", "NAME.adainstyle"]),
     "a place below a file": (["make", "wave.jpg", "-o", "file.txt/s.adainstyle"], ["file.txt/s.adainstyle", "choose"]),
     "a place that is not there": (["make", "wave.jpg", "-o", "gone/s.adainstyle"], ["gone/s.adainstyle", "choose"]),

@@ -114,8 +114,14 @@ class TestProfiles:
 
     @pytest.mark.parametrize(
         "profile",
-        [b"not a profile", display_p3()[:200], display_p3()[:128] + b"\xff" * 300, strange_press()],
-        ids=["text", "cut short", "garbage tags", "of another colour space"],
+        [
+            b"not a profile",
+            display_p3()[:16] + b"\x89GB " + display_p3()[20:],
+            display_p3()[:200],
+            display_p3()[:128] + b"\xff" * 300,
+            strange_press(),
+        ],
+        ids=["text", "a space that is no text", "cut short", "garbage tags", "of another colour space"],
     )
     def test_a_profile_that_cannot_be_used_is_taken_as_srgb(self, profile):
         image = Image.fromarray(noise(5, 4))

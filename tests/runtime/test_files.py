@@ -77,6 +77,19 @@ def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path):
     assert (tmp_path / "link").read_bytes() == b"new"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions and pipes are POSIX")
+def test_a_file_keeps_its_permissions_and_a_pipe_is_no_file(tmp_path):
+    (tmp_path / "private").write_bytes(b"old")
+    (tmp_path / "private").chmod(0o600)
+    with replacing_file(tmp_path / "private") as part:
+        part.write_bytes(b"new")
+    assert (tmp_path / "private").stat().st_mode & 0o777 == 0o600
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe: it is a pipe or a device"), replacing_file(tmp_path / "pipe") as part:
+        part.write_bytes(b"new")
+    assert (tmp_path / "pipe").is_fifo()
+
+
 DISK_FULL = """
 import resource, sys
 from pathlib import Path

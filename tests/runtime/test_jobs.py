@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from adain_runtime import jobs as adain_jobs
-from adain_runtime.errors import QualityError
+from adain_runtime.errors import InputError, QualityError
 from adain_runtime.image import Photo
 from adain_runtime.jobs import AT_ONCE, AtOnce, Done, Failed, Job, run_jobs
 
@@ -65,6 +65,23 @@ def test_a_size_that_would_make_too_large_a_picture_fails_before_it_is_made():
     jobs = photos_in("in", "a.png")
     (result,) = run_jobs(jobs, lambda _: pytest.fail("it was made"), **SETTINGS | {"size": 10_000, "max_pixels": 10**6})
     assert "over the limit of 1,000,000 pixels; give a smaller --size" in str(result.error)
+
+
+def test_a_size_that_the_format_can_not_hold_fails_before_it_is_stylised():
+    (job,) = photos_in("in", "a.png", size=(66000, 2))
+    wide = Job(job.content, Path("wide.jpg"))
+    settings = SETTINGS | {"max_pixels": 200_000}
+    (failed,) = run_jobs([wide], lambda _: pytest.fail("it was stylised"), **settings)
+    assert "66000x2, and JPEG holds at most 65500 pixels a side" in str(failed.error)
+
+
+def test_a_photo_that_no_memory_would_do_for_fails_alone():
+    def fits(_):
+        raise InputError("no tile is small enough")
+
+    jobs = photos_in("in", "a.png", "b.png")
+    results = list(run_jobs(jobs, inverted, at_once=AtOnce(inverted, fits), **SETTINGS))
+    assert all(isinstance(result, Done) for result in results)
 
 
 def test_pictures_are_made_in_their_order_and_are_on_disk_when_they_are_reported():

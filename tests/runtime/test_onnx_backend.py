@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -189,6 +190,7 @@ def asked(monkeypatch, tmp_path):
     names = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr("adain_runtime.backends.onnx._available_providers", lambda: tuple(names))
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    monkeypatch.setattr("adain_runtime.backends.onnx._preload_libraries", lambda: None)
     monkeypatch.setenv("ADAIN_CACHE", str(tmp_path))
     return seen
 
@@ -197,16 +199,49 @@ def test_tensorrts_provider_keeps_its_engines_in_the_persons_cache(asked, image,
     with open_bundle("lite", provider="tensorrt") as session:
         session.run("encoder", {"image": image})
         assert session.device == "TensorrtExecutionProvider"
-    (((first, options), (second, _)),) = asked
+    (((first, options), (second, cuda)),) = asked
     assert (first, second) == ("TensorrtExecutionProvider", "CUDAExecutionProvider")
-    place = str(tmp_path / "onnxruntime-tensorrt")
-    assert (tmp_path / "onnxruntime-tensorrt").is_dir()
+    assert cuda["use_tf32"] == "0"
+    (folder,) = (tmp_path / "onnxruntime-tensorrt").iterdir()
+    place = str(folder)
     assert options == {
         "trt_engine_cache_enable": "True",
         "trt_engine_cache_path": place,
         "trt_timing_cache_enable": "True",
         "trt_timing_cache_path": place,
     }
+
+
+def test_tensorrts_engines_of_two_networks_are_kept_apart(asked, image, lite, lite_copy, edit_manifest):
+    """Its key is made of names and shapes, which two networks of one spec share."""
+    weights = lite_copy / "weights.bin"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    entry = describe_file(weights)
+    files = json.loads((lite_copy / "manifest.json").read_text())["files"]
+    edit_manifest(lite_copy, files=files | {"weights.bin": {"bytes": entry.bytes, "sha256": entry.sha256}})
+    for model in (lite, lite_copy):
+        with open_bundle(str(model), provider="tensorrt") as session:
+            session.run("encoder", {"image": image})
+    assert len({ask[0][1]["trt_engine_cache_path"] for ask in asked}) == 2
+
+
+def test_a_provider_that_fails_while_it_loads_is_the_cpu_only_where_that_is_allowed(asked, image, monkeypatch):
+    """ONNX Runtime's own fallback prints on stdout, which is the host program's."""
+    import onnxruntime
+
+    class Broken(onnxruntime.InferenceSession):
+        def __init__(self, path, settings, *, providers, enable_fallback):
+            assert enable_fallback == 0
+            if providers[0][0] != "CPUExecutionProvider":
+                raise RuntimeError("libcudnn is missing")
+            super().__init__(path, settings, providers=providers, enable_fallback=enable_fallback)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Broken)
+    with open_bundle("lite", provider="cuda") as session, pytest.raises(UnavailableError, match="libcudnn is missing"):
+        session.run("encoder", {"image": image})
+    with open_bundle("lite", provider="cuda", allow_fallback=True) as session:
+        session.run("encoder", {"image": image})
+        assert session.device == "CPUExecutionProvider"
 
 
 def test_tensorrts_provider_keeps_nothing_where_caches_are_off(asked, image, monkeypatch, tmp_path):
@@ -228,10 +263,10 @@ def test_a_cache_that_can_not_be_made_is_not_blamed_on_the_driver(asked, image, 
         session.run("encoder", {"image": image})
 
 
-def test_cudas_provider_does_not_search_at_every_size(asked, image):
+def test_cudas_provider_computes_float32_whole_and_does_not_search_at_every_size(asked, image):
     with open_bundle("lite", provider="cuda") as session:
         session.run("encoder", {"image": image})
-    assert asked == [[("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"})]]
+    assert asked == [[("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"})]]
 
 
 def test_the_cpu_has_no_options(asked, image):

@@ -8,7 +8,7 @@ import pytest
 
 from adain_runtime import jobs as adain_jobs
 from adain_runtime.errors import InputError
-from adain_runtime.jobs import Job, default_name, find_contents, plan
+from adain_runtime.jobs import Job, default_name, find_contents, plan, spell_kinds
 
 
 @pytest.fixture(autouse=True)
@@ -29,18 +29,18 @@ def outputs(jobs) -> list[str]:
 
 
 def test_a_file_is_one_content_whether_or_not_it_is_there():
-    assert find_contents("photo.jpg") == ([Path("photo.jpg")], False)
+    assert find_contents("photo.jpg") == ([Path("photo.jpg")], False, [])
 
 
 def test_a_folder_means_its_images_sorted_and_nothing_below():
     touch("in/b.PNG", "in/a.jpg", "in/notes.txt", "in/sub/c.jpg", "in/d.webp")
     Path("in/folder.jpg").mkdir()
-    assert find_contents("in") == ([Path("in/a.jpg"), Path("in/b.PNG"), Path("in/d.webp")], True)
+    assert find_contents("in") == ([Path("in/a.jpg"), Path("in/b.PNG"), Path("in/d.webp")], True, [])
 
 
 def test_a_folder_keeps_its_hidden_files_to_itself_as_a_glob_does():
     touch("in/._a.jpg", "in/.trash.png", "in/a.jpg")
-    assert find_contents("in") == find_contents("in/*") == ([Path("in/a.jpg")], True)
+    assert find_contents("in") == find_contents("in/*") == ([Path("in/a.jpg")], True, [])
 
 
 def test_a_file_that_matches_a_glob_in_two_ways_is_one():
@@ -50,26 +50,35 @@ def test_a_file_that_matches_a_glob_in_two_ways_is_one():
 
 def test_a_glob_means_the_files_that_match_sorted():
     touch("in/b.jpg", "in/a.jpg", "in/a.txt", "in/sub/c.jpg")
-    assert find_contents("in/*.jpg") == ([Path("in/a.jpg"), Path("in/b.jpg")], True)
+    assert find_contents("in/*.jpg") == ([Path("in/a.jpg"), Path("in/b.jpg")], True, [])
     assert find_contents("in/**/*.jpg")[0] == [Path("in/a.jpg"), Path("in/b.jpg"), Path("in/sub/c.jpg")]
 
 
 def test_a_file_whose_name_looks_like_a_glob_is_that_file():
     touch("photo[1].jpg", "photo1.jpg")
-    assert find_contents("photo[1].jpg") == ([Path("photo[1].jpg")], False)
+    assert find_contents("photo[1].jpg") == ([Path("photo[1].jpg")], False, [])
+
+
+def test_pictures_of_kinds_that_are_not_read_are_passed_over_by_name():
+    touch("in/a.jpg", "in/b.HEIC", "in/c.heic", "in/d.dng", "in/notes.txt")
+    found = find_contents("in")
+    assert found.files == [Path("in/a.jpg")]
+    assert spell_kinds(found.passed_over) == "1 .dng, 2 .heic"
 
 
 @pytest.mark.parametrize(
     ("content", "named"),
     [
         ("empty", "empty: no images in this folder"),
+        ("raw", r"raw: no images in this folder: 1 \.dng can't be read here; convert them to JPEG or PNG"),
+        ("raw/*", r"raw/\*: no image matches; 1 \.dng match and can't be read here; convert them"),
         ("*.jpg", r"\*.jpg: no image matches; check the pattern"),
         ("x" * 5000, "can't be read"),
         ("x" * 5000 + "*", "can't be read"),
     ],
 )
 def test_a_content_that_is_nothing_is_refused(content, named):
-    touch("empty/notes.txt")
+    touch("empty/notes.txt", "raw/a.dng")
     with pytest.raises(InputError, match=named):
         find_contents(content)
 

@@ -60,6 +60,7 @@ def test_channels_and_stride_are_read_off_the_stages():
         ("encoder", [[4], [True]], "encoder must be stages"),
         ("encoder", [4, 8], "must be lists"),
         ("encoder", [[4]], "sizes would not match"),
+        ("encoder", [[1]] * 15000, "encoder has 15000 stages, and at most 8 make sense"),
         ("decoder", [[8], [4]], "must end in 3 channels"),
         ("downsample", "average", "unknown downsample 'average'"),
         ("padding", "wrap", "padding 'wrap'"),

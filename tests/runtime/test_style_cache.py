@@ -108,6 +108,20 @@ def test_what_is_no_file_has_no_key_and_is_not_waited_for(cache, tmp_path):
     assert [cache.key(Path(name)) for name in (tmp_path / "pipe.png", "/dev/zero", "a\0.png", tmp_path)] == [None] * 4
 
 
+def test_a_folder_that_can_only_be_read_serves(cache, image, told, monkeypatch):
+    """As one that another user filled, or that a container's image carries."""
+    key = cache.key(image)
+    style = Style(np.ones(3, np.float32), np.ones(3, np.float32), ID)
+    cache.keep(key, style)
+
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "utime", refused)
+    assert cache.load(key, ID, "") == style
+    assert told == []
+
+
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="needs a folder that its user can't write")
 def test_a_folder_without_permission_is_said_once(tmp_path, image, told):
     (tmp_path / "locked").mkdir(mode=0o500)

@@ -67,6 +67,9 @@ def test_engines_for_rtx_are_refused_where_tensorrt_is(engines, edit, relist, mo
         ({}, HERE, True),
         ({}, Here("trt", "10.3.1", "8.7", HERE.platform), False),
         ({"version_compatible": True}, Here("trt", "10.13.3.9", "8.7", HERE.platform), True),
+        ({"version_compatible": True}, Here("trt", "10.14.1.48.post1", "8.7", HERE.platform), True),
+        ({"version_compatible": True, "tensorrt": "10.2.0.post1"}, HERE, True),
+        ({"tensorrt": "10.3.0.post1"}, HERE, False),
         ({"version_compatible": True}, Here("trt", "10.2.0", "8.7", HERE.platform), False),
         ({"version_compatible": True}, Here("trt", "11.4.0", "8.7", HERE.platform), False),
         ({}, Here("trt", "10.3.0", "9.0", HERE.platform), False),
@@ -164,7 +167,7 @@ def test_an_engine_that_computes_another_part_is_told(engines, edit, relist):
     )
     relist(engines)
     with pytest.raises(
-        BundleError, match="takes features, scale, shift and gives 1 outputs, and its manifest says image"
+        BundleError, match="takes shift, scale, features and gives 1 outputs, and its manifest says image"
     ):
         run(engines)
 

@@ -87,6 +87,43 @@ def test_a_capture_that_was_spoilt_is_told(opened, device):
         opened.end_capture(stream)
 
 
+class Runtime:
+    """A libcudart for a driver of its own age."""
+
+    def __init__(self, code):
+        self.cudaGetDeviceCount = lambda _: code
+
+
+def test_the_first_libcudart_that_the_driver_is_new_enough_for_is_taken(monkeypatch):
+    """A wheel's CUDA 13 stands before the system's CUDA 12, whose driver it refuses."""
+    found = {"a": None, "b": Runtime(cudart.OLD_DRIVER), "c": Runtime(0), "d": Runtime(0)}
+
+    def load(name):
+        if found[name] is None:
+            raise OSError("not here")
+        return found[name]
+
+    monkeypatch.setattr(cudart.ctypes, "CDLL", load)
+    monkeypatch.setattr(cudart, "_candidates", lambda: list(found))
+    assert cudart._load() is found["c"]
+    monkeypatch.setattr(cudart, "_candidates", lambda: ["a", "b"])
+    assert cudart._load() is found["b"]  # whose calls say that the driver is too old
+
+
+def test_bindings_that_the_driver_is_too_old_for_give_way_to_libcudart(monkeypatch):
+    """torch brings cuda-bindings of CUDA 13 everywhere, and JetPack 6 has CUDA 12."""
+    device = fake_cuda.Device()
+    use_device(monkeypatch, device, "cuda-bindings")
+
+    def refused(_):
+        raise CudaError("cudaGetDeviceCount: cudaErrorInsufficientDriver", cudart.OLD_DRIVER)
+
+    monkeypatch.setattr(cuda.BindingsCuda, "count", refused)
+    assert cuda.open_cuda().name == "libcudart"
+    monkeypatch.setattr(cudart.Cudart, "count", refused)
+    assert cuda.open_cuda().name == "cuda-bindings"
+
+
 def test_a_library_that_is_named_and_missing_is_told(monkeypatch):
     monkeypatch.setenv(cudart.OVERRIDE, "no-such-libcudart.so")
     with pytest.raises(CudaError, match=r"no libcudart can be loaded \(.*no-such-libcudart.*ADAIN_CUDART=FILE"):

@@ -164,8 +164,8 @@ def plan(request: CoremlRequest, spec: NetworkSpec) -> Plan:
         notes.append(f"the target is {needed} ({MACS[needed]}), which {reason} needs; without it {SYSTEMS[0]} would do")
     if shapes == "range":
         notes.append(
-            f"a range runs on the Neural Engine at its default {spell(request.sizes[0])} only and on GPU or CPU "
-            "elsewhere; --shapes fixed or enumerated stays on it"
+            f"a range may leave the Neural Engine at other sizes than its default {spell(request.sizes[0])}; --shapes "
+            "fixed stays on it, and reshapeFrequency may keep it there (docs/coreml.md)"
         )
     system = request.system or needed
     fixed_on_18 = shapes == "fixed" and SYSTEMS.index(system) >= SYSTEMS.index("iOS18")

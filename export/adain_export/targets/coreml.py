@@ -54,6 +54,13 @@ class CoremlTarget:
                 "use a virtual environment of Python 3.13: python3.13 -m venv .venv",
             )
         missing = [tool for tool in _TOOLS if find_spec(tool) is None]
+        if not has_wheel() or ("coremltools" not in missing and not _is_whole()):
+            return Probe(
+                False,
+                f"coremltools has no wheel for {platform.system()} {platform.machine()}, and without its native half "
+                "it writes no package",
+                "export on macOS, or on Linux with an x86-64 processor",
+            )
         if missing:
             return Probe(False, f"{', '.join(missing)} not installed", _INSTALL)
         try:
@@ -228,3 +235,15 @@ def _parity(bundle: Bundle, network: Network, request: CoremlRequest, plan: Plan
             eight_bits=request.io == "image",
             pairs=pairs,
         )
+
+
+def has_wheel() -> bool:
+    """Whether coremltools is made for this system."""
+    return platform.system() == "Darwin" or (platform.system() == "Linux" and platform.machine() == "x86_64")
+
+
+def _is_whole() -> bool:
+    """Whether coremltools is installed with its native half: pip builds it without where it has no wheel."""
+    found = find_spec("coremltools")
+    places = (found.submodule_search_locations if found else None) or ()
+    return any(any(Path(place).glob("libmilstoragepython*")) for place in places)

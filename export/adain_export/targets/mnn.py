@@ -164,7 +164,7 @@ def with_own_identifier(data: bytes) -> bytes:
 
 
 def _reinstall() -> str:
-    return "pip install 'MNN>=3.6.1,<3.7' is what was tested"
+    return 'pip install "MNN>=3.6.1,<3.7" is what was tested'
 
 
 def _refuse_arithmetic(request: Request) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
@@ -62,6 +63,7 @@ class MnnSession(BaseSession):
         self._threads = options.threads or os.cpu_count() or 1  # MNN's own default is 4, whatever the machine
         self._level = _SMALL_TILES if options.exact else _ANY_TILES
         self._graphs: dict[str, tuple[Any, Any]] = {}
+        self._heard: set[str] = set()
         super().__init__(bundle, "CPU, exact" if options.exact else "CPU")  # styles are kept by it
 
     def _run(self, part: str, feeds: dict[str, Array]) -> dict[str, Array]:
@@ -72,6 +74,7 @@ class MnnSession(BaseSession):
         manager, graph = self._graphs[part]
         # MNN shares its runtime, and with it this hint, between all sessions of a process
         manager.set_hint(_WINOGRAD_MEMORY_LEVEL, self._level)
+        names = [tensor.name for tensor in self.bundle.part(part).outputs]
         inputs = []
         for values in feeds.values():
             ready = np.ascontiguousarray(values)
@@ -80,16 +83,15 @@ class MnnSession(BaseSession):
             variable.write(ready)
             inputs.append(variable)
         try:
-            with silent_stdout():
-                variables = graph.forward(inputs)
-                outputs = [variable.read() for variable in variables]
+            with nullcontext() if part in self._heard else silent_stdout():  # it prints when a graph is first run
+                outputs = _forward(graph, inputs, len(names))
+            self._heard.add(part)
         except Exception as error:  # MNN has no errors of its own; most often it is out of memory
             shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in feeds.items())
             raise InputError(
                 f"{self.bundle.graph(part)}: MNN failed on {shapes} ({error}); if it is out of memory, take a smaller "
                 "picture (--size)"
             ) from error
-        names = [tensor.name for tensor in self.bundle.part(part).outputs]
         # a copy: what MNN gives is its own memory, which the next run writes over
         return {name: np.array(values) for name, values in zip(names, outputs, strict=True)}
 
@@ -112,9 +114,17 @@ class MnnSession(BaseSession):
             raise BundleError(
                 f"{path}: MNN {version('MNN')} can't load it; export it again with this version"
             ) from error
+        self._heard.discard(part)
         return manager, graph
 
     def close(self) -> None:
         """Free the graphs."""
         self._graphs.clear()
         super().close()
+
+
+def _forward(graph: Any, inputs: list[Any], number: int) -> list[Any]:  # noqa: ANN401 MNN has no types
+    variables = graph.forward(inputs)
+    if len(variables) != number:  # without a word, as where it ran out of memory
+        raise RuntimeError(f"it gave {len(variables)} of {number} outputs")
+    return [variable.read() for variable in variables]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from contextlib import redirect_stdout
@@ -106,12 +107,22 @@ class OnnxSession(BaseSession):
             settings.intra_op_num_threads = self._options.threads
         path = self.bundle.graph(part)
         fallback = self._options.allow_fallback
-        providers = with_options(self._provider)
+        if self._provider in (_CUDA, _TENSORRT):
+            _preload_libraries()
+
+        def load(providers: list[tuple[str, dict[str, str]]]) -> onnxruntime.InferenceSession:
+            # no fallback of its own, which prints a report on stdout
+            return onnxruntime.InferenceSession(os.fspath(path), settings, providers=providers, enable_fallback=0)
+
+        network = _digest(self.bundle)
+        providers = with_options(self._provider, network)
         try:
-            with redirect_stdout(sys.stderr):  # where a provider doesn't come up, onnxruntime prints a report
-                graph = onnxruntime.InferenceSession(
-                    os.fspath(path), settings, providers=providers, enable_fallback=int(fallback)
-                )
+            try:
+                graph = load(providers)
+            except Exception:
+                if not fallback or self._provider == _CPU:
+                    raise
+                graph = load(with_options(_CPU, network))
         except Exception as error:
             if self._provider != _CPU:
                 raise UnavailableError(
@@ -164,11 +175,23 @@ def find_provider(name: str, *, allow_fallback: bool = False) -> str:
     )
 
 
-def with_options(provider: str) -> list[tuple[str, dict[str, str]]]:
-    """A provider as ONNX Runtime is given it: with what makes it start fast the second time.
+def _digest(bundle: Bundle) -> str:
+    """What tells a bundle's graphs and weights from those of another, of whatever names."""
+    digests = sorted((name, entry.sha256) for name, entry in bundle.manifest.files.items())
+    return hashlib.sha256(repr(digests).encode()).hexdigest()[:32]
+
+
+def with_options(provider: str, network: str) -> list[tuple[str, dict[str, str]]]:
+    """A provider as ONNX Runtime is given it: exact, and with what makes it start fast the second time.
 
     TensorRT's keeps its engines and timings in the person's cache, and leaves what it doesn't take to CUDA's. It isn't
     told a precision: the graph has its types already, and these flags would take the statistics to half as well.
+    CUDA's computes float32 whole: TF32, its own choice, has a mantissa of 10 bits.
+
+    Args:
+        provider: its full name.
+        network: digest of the bundle's files. TensorRT's engines are told apart by names and shapes alone, so each
+            network has a folder of its own (onnxruntime#6455).
 
     Raises:
         InputError: that cache can't be made.
@@ -176,6 +199,7 @@ def with_options(provider: str) -> list[tuple[str, dict[str, str]]]:
     if provider == _TENSORRT:
         options: dict[str, str] = {}
         if (place := cache_folder("onnxruntime-tensorrt")) is not None:
+            place /= network
             try:
                 place.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -187,10 +211,10 @@ def with_options(provider: str) -> list[tuple[str, dict[str, str]]]:
                 "trt_timing_cache_enable": "True",
                 "trt_timing_cache_path": os.fspath(place),
             }
-        cuda = with_options(_CUDA) if _CUDA in _available_providers() else []
+        cuda = with_options(_CUDA, network) if _CUDA in _available_providers() else []
         return [(provider, options), *cuda]
     if provider == _CUDA:  # an exhaustive search would begin anew at every size of picture
-        return [(provider, {"cudnn_conv_algo_search": "HEURISTIC"})]
+        return [(provider, {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"})]
     return [(provider, {})]
 
 
@@ -207,6 +231,16 @@ def running_provider(asked: str, running: list[str], allow_fallback: bool) -> st
             f"its driver or libraries are missing here; mend them or add --allow-fallback"
         )
     return first
+
+
+@cache
+def _preload_libraries() -> None:
+    """Load CUDA and cuDNN from NVIDIA's own wheels, where they are, since nothing else finds them without torch."""
+    import onnxruntime
+
+    if preload := getattr(onnxruntime, "preload_dlls", None):  # from 1.21 on
+        with redirect_stdout(sys.stderr):  # it prints what it doesn't find, and the session's error says it again
+            preload()
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import traceback
@@ -38,6 +39,8 @@ BUG = 70  # EX_SOFTWARE of sysexits.h: neither a failed check (1) nor the caller
 
 # Typer carries its own copy of click's exceptions from 0.26 on and click's before; this is their base in both.
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and new line
 
 _state = {"verbose": False}
 
@@ -147,6 +150,8 @@ def run(app: typer.Typer, program: str) -> NoReturn:
         _drop_stdout()
         sys.exit(READER_GONE)
     except OSError as error:  # of files it is an AdainError by now: what is left is stdout itself
+        if error.filename is not None:
+            _fail(program, f"{error.filename}: {error.strerror or error}; check the path", 2)
         _drop_stdout()
         _fail(program, f"can't print the result: {error.strerror or error}; what was written to files stays", 2)
     except Exception:  # noqa: BLE001 the last line of defence: a bug gets its traceback and a code of its own
@@ -184,11 +189,16 @@ def _fail(program: str, message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
+def plain(text: str) -> str:
+    """A stranger's text without what a terminal obeys in place of showing it, such as clearing the screen."""
+    return _CONTROLS.sub("?", text)
+
+
 def say(line: str) -> None:
     """Print a line for the person on stderr: stdout belongs to results."""
     if sys.stderr is not None:  # a closed one is None, for which print would take stdout
         with suppress(OSError):  # it takes nothing, as on a full disk: the exit code says it all the same
-            print(line, file=sys.stderr, flush=True)
+            print(plain(line), file=sys.stderr, flush=True)
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -203,12 +213,12 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
+    made = Table(title=Text(plain(title)), title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
     numbers = set(right.split())
     for column in columns:
         made.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(Text(str(cell)) for cell in row))  # as it is: a file may be called [bold].jpg
+        made.add_row(*(Text(plain(str(cell))) for cell in row))  # as it is: a file may be called [bold].jpg
     return made
 
 

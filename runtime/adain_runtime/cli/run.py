@@ -18,7 +18,7 @@ from adain_runtime.cli import console
 from adain_runtime.cli.bars import Bars
 from adain_runtime.errors import InputError
 from adain_runtime.image import Photo, load_mask
-from adain_runtime.jobs import AT_ONCE, AtOnce, Done, Failed, find_contents, plan, run_jobs
+from adain_runtime.jobs import AT_ONCE, AtOnce, Done, Failed, find_contents, plan, run_jobs, spell_kinds
 from adain_runtime.stylizer import EMBEDDED_MODEL, MAX_PIXELS, STYLE_SIZE, PreserveColor, Stylizer
 from adain_runtime.tiling import Tiling, parse_tiling
 
@@ -142,9 +142,11 @@ def run(
         raise InputError("an argument is empty, such as an unset shell variable; name a file or a folder")
     shares, tiling = parse_weights(weights), parse_tiling(tile)
     masks = mask or []
-    contents, many = find_contents(content)
+    contents, many, passed_over = find_contents(content)
     keep = [Path(name) for name in (*styles, *masks)]
     jobs = plan(contents, many=many, label=_label(styles), output=output, keep=keep)
+    if passed_over:
+        console.say(f"adain-run: {spell_kinds(passed_over)} can't be read here and are passed over: convert them first")
     bars, clock = Bars(len(jobs)), perf_counter()
     with Stylizer.open(
         model,
@@ -201,7 +203,8 @@ def run(
         seconds = perf_counter() - clock - ready
         folder_name, device = stylizer.session.bundle.manifest.folder_name, stylizer.session.device
     if as_json:
-        console.print_json(_report(done, failed, folder_name, backend, device, ready, seconds))
+        passed = {"passed_over": list(map(str, passed_over))}
+        console.print_json(_report(done, failed, folder_name, backend, device, ready, seconds) | passed)
     if failed and not many:
         raise failed[0].error
     if not as_json:

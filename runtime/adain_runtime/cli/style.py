@@ -15,7 +15,7 @@ from adain_runtime.cli.run import parse_weights
 from adain_runtime.errors import InputError
 from adain_runtime.files import identity
 from adain_runtime.jobs import find_contents
-from adain_runtime.style import SUFFIX, Style, check_encoder, mix
+from adain_runtime.style import SUFFIX, Style, check_encoder, check_suffix, mix
 from adain_runtime.stylizer import EMBEDDED_MODEL, MAX_PIXELS, STYLE_SIZE, Stylizer
 
 EXAMPLES = console.examples(
@@ -68,6 +68,7 @@ def make(
     if output is None and len(images) > 1:
         raise InputError(f"{len(images)} images make one mixed style: name it with -o NAME{SUFFIX}")
     target = Path(output or Path(images[0]).stem + SUFFIX)
+    check_suffix(target)
     _refuse_replacing(target, images)
     if backend == "null":
         raise InputError("backend null computes shapes only: a style made by it would hold no numbers of the image")
@@ -119,7 +120,12 @@ def info(
 
 def _paintings(image: str) -> list[Path]:
     """The files that an argument means: itself, or what matches it."""
-    return [Path(image)] if Path(image).is_dir() else find_contents(image)[0]  # a folder is refused as an image
+    try:
+        if Path(image).is_dir():
+            return [Path(image)]  # it is refused as an image
+    except OSError as error:  # such as a name that is too long
+        raise InputError(f"{image}: can't be read ({error.strerror}); check the path") from error
+    return find_contents(image).files
 
 
 def _refuse_replacing(output: Path, inputs: list[str]) -> None:
@@ -145,4 +151,5 @@ def _save(style: Style, path: Path, as_json: bool) -> None:
     if as_json:
         console.print_json({"output": str(path), "encoder_id": style.encoder_id, "channels": style.channels})
     else:
-        print(f"wrote {path} ({2 * style.channels} numbers, encoder {style.encoder_id}, from {style.source})")
+        facts = f"{2 * style.channels} numbers, encoder {style.encoder_id}, from {style.source}"
+        print(console.plain(f"wrote {path} ({facts})"))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
 
-from adain_runtime.trt.cudart import NON_BLOCKING, OUT_OF_MEMORY, CudaError, Cudart
+from adain_runtime.trt.cudart import NON_BLOCKING, OLD_DRIVER, OUT_OF_MEMORY, CudaError, Cudart
 
 __all__ = ["OUT_OF_MEMORY", "BindingsCuda", "Cuda", "CudaError", "open_cuda"]
 
@@ -40,10 +41,23 @@ class Cuda(Protocol):
 def open_cuda() -> Cuda:
     """cuda-bindings where it is installed, else libcudart by ctypes.
 
+    So too where the driver is too old for these bindings, as CUDA 13's on a driver of CUDA 12 (torch brings them).
+
     Raises:
         CudaError: neither is here.
     """
-    return BindingsCuda() if has_bindings() else Cudart()
+    if not has_bindings():
+        return Cudart()
+    bindings = BindingsCuda()
+    try:
+        bindings.count()
+    except CudaError as error:
+        if error.code == OLD_DRIVER:
+            with suppress(CudaError):
+                older = Cudart()
+                older.count()
+                return older
+    return bindings
 
 
 def has_bindings() -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 OVERRIDE = "ADAIN_CUDART"
 """Environment variable: the path of a libcudart that isn't found by itself."""
 
-SUCCESS, OUT_OF_MEMORY = 0, 2
+SUCCESS, OUT_OF_MEMORY, OLD_DRIVER = 0, 2, 35
 TO_DEVICE, TO_HOST = 1, 2  # cudaMemcpyKind
 NON_BLOCKING = 1  # cudaStreamNonBlocking: the stream doesn't wait for the default one
 THREAD_LOCAL = 1  # cudaStreamCaptureModeThreadLocal: what other threads call doesn't spoil the capture
@@ -165,13 +165,27 @@ class Cudart:
 
 
 def _load() -> Any:  # noqa: ANN401 a library has the functions that it has
-    said = []
+    """The first that loads and that the driver is new enough for; else the first that loads, which will say so."""
+    said, old = [], []
     for name in _candidates():
         try:
-            return ctypes.CDLL(name)
+            library = ctypes.CDLL(name)
         except OSError as error:
             said.append(str(error))
+            continue
+        if not _is_beyond_driver(library):
+            return library
+        old.append(library)
+    if old:
+        return old[0]
     raise CudaError(f"no libcudart can be loaded ({said[0]}); {OVERRIDE}=FILE names one")
+
+
+def _is_beyond_driver(library: Any) -> bool:  # noqa: ANN401
+    try:
+        return bool(library.cudaGetDeviceCount(ctypes.byref(_INT())) == OLD_DRIVER)
+    except AttributeError:  # it is another library, which is said where its calls are looked up
+        return False
 
 
 def _candidates() -> list[str]:

@@ -156,6 +156,14 @@ class Engine:
                 f"{self._path}: takes {', '.join(inputs)} and gives {len(outputs)} outputs, and its manifest says "
                 f"{', '.join(wanted)} and {len(self._part.outputs)}; build it again from its kit"
             )
+        if len(outputs) > 1:  # in no order that TensorRT promises; one alone may have another name than the part's
+            named = [tensor.name for tensor in self._part.outputs]
+            if sorted(outputs) != sorted(named):
+                raise BundleError(
+                    f"{self._path}: gives {', '.join(outputs)}, and its manifest says {', '.join(named)}; build it "
+                    "again from its kit"
+                )
+            outputs = named
         pairs = [(tensor.name, tensor) for tensor in self._part.inputs]
         pairs += zip(outputs, self._part.outputs, strict=True)
         for name, tensor in pairs:

@@ -17,7 +17,7 @@ MODULES: dict[Flavor, tuple[str, ...]] = {"trt": ("tensorrt",), "rtx": ("tensorr
 NAMES: dict[Flavor, str] = {"trt": "TensorRT", "rtx": "TensorRT for RTX"}
 INSTALL: dict[Flavor, str] = {
     "trt": "pip install tensorrt-cu13 (tensorrt-cu12 with CUDA 12; on a Jetson: sudo apt install python3-libnvinfer)",
-    "rtx": "pip install 'tensorrt-rtx-cu13-bindings==1.7.*' 'tensorrt-rtx-cu13-libs==1.7.*' 'cuda-bindings==13.*'",
+    "rtx": 'pip install "tensorrt-rtx-cu13-bindings==1.7.*" "tensorrt-rtx-cu13-libs==1.7.*" "cuda-bindings==13.*"',
 }
 OLDEST = 10  # major version; 10.3 is the oldest whose names the tests have, and JetPack 6.0 has 8.6
 _DISTRIBUTIONS: dict[Flavor, tuple[str, ...]] = {

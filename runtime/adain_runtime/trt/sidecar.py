@@ -15,6 +15,7 @@ from adain_runtime.trt.library import NAMES
 from adain_runtime.trt.options import FLAVORS, BuildError, Flavor, Options
 
 _AGAIN = "build the engines again from their kit: python3 KIT/build.py"
+_VERSION = re.compile(r"(\d+(?:\.\d+)*)(?:[.+-]?[a-z][\w.+-]*|\+[\w.]*)?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -146,5 +147,8 @@ def _parse(plain: Mapping[str, Any]) -> Sidecar:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """``10.13.3`` as (10, 13, 3); raises ValueError for what is no version."""
-    return tuple(int(word) for word in version.split("+", maxsplit=1)[0].split("."))
+    """``10.13.3`` as (10, 13, 3), and ``10.13.3.post1`` too; raises ValueError for what is no version."""
+    found = _VERSION.fullmatch(version)
+    if found is None:
+        raise ValueError(f"{version!r} is no version")
+    return tuple(int(word) for word in found[1].split("."))
