@@ -55,6 +55,14 @@ def test_a_command_imports_its_own_module_alone(typed, monkeypatch, program):
     assert loaded == [program.COMMANDS[name].place.partition(":")[0]]
 
 
+def test_training_is_started_as_a_module_too():
+    """As torchrun starts it; imported alone it would end well and train nothing."""
+    done = subprocess.run(
+        [sys.executable, "-m", "adain_train", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("adain-edge ")
+
+
 def test_what_a_command_misses_is_looked_up_in_its_own_help(typed):
     ran = typed(adain_parity.cli.main, "adain-parity", "diff", "before")
     assert ran.code == 2

@@ -51,7 +51,7 @@ Size = Annotated[
 Seed = Annotated[int | None, typer.Option(min=0, help=f"Of the pairs. Default: {SEED}.", show_default=False)]
 MethodName = Annotated[
     str,
-    typer.Option("--method", help=f"Whose ranges are taken unless the export asks for others: {', '.join(METHODS)}."),
+    typer.Option("--method", help=f"Whose ranges exports take: {', '.join(METHODS)}; adain-calib search tries others."),
 ]
 Percentile = Annotated[float, typer.Option(help="Of the method percentile, in percent.")]
 Plain = Annotated[bool, typer.Option("--plain", help="Contents decoded as themselves, no styles: to compare with.")]

@@ -1,7 +1,7 @@
 """calibration.json: the range of what enters every convolution, which every int8 export reads.
 
-The file belongs to one checkpoint, says what it was made from, and holds the ranges of four methods, so that an export
-can take another without collecting again. Same pairs, same seed: same bytes.
+The file belongs to one checkpoint, says what it was made from, and holds the ranges of four methods, so that another
+can be taken without collecting again. Same pairs, same seed: same bytes.
 """
 
 from __future__ import annotations

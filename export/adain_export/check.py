@@ -67,7 +67,8 @@ def check(
         network: as it was before rewrites and precision; the reference, in float32.
         request: what was exported; its precision and the bundle's target say which tolerance holds.
         runtime: name and version of what runs the session, for the record.
-        sizes: (batch, height, width) to run, for formats that fix them.
+        sizes: (batch, height, width) to run, for formats that fix them; sides that the network doesn't take are made
+            larger.
         limits: what holds in the place of the precision's, for what rounds to half by itself.
         eight_bits: images are 8-bit buffers: torch gets one and its image is rounded to one before they are compared.
         pairs: pictures to stylise too, the style as the bundle itself encodes it: noise doesn't find the features
@@ -76,6 +77,8 @@ def check(
     Raises:
         QualityError: a difference beyond the tolerance; names part, size and both numbers.
     """
+    stride = network.spec.stride
+    sizes = [(batch, _fitting(height, stride), _fitting(width, stride)) for batch, height, width in sizes]
     runners: dict[str, Run] = {runtime: session.run}
     if request.accuracy == "fp16" and limits is None:
         half = with_precision(network, "fp16")
@@ -101,6 +104,11 @@ def check(
         max_abs=worst,
         psnr=lowest if np.isfinite(lowest) else None,
     )
+
+
+def _fitting(side: int, stride: int) -> int:
+    """The next larger side that a network takes."""
+    return max(2, -(-side // stride)) * stride
 
 
 class _Case(NamedTuple):

@@ -19,7 +19,7 @@ from adain_runtime.manifest import Part
 from adain_runtime.manifest import Tensor as TensorInfo
 
 OPSET = 18
-TRACED = (2, 48, 72)  # batch, height, width: not square, and no size that the check uses
+_TRACED = (2, 6, 9)  # batch, and cells of the map: not square, and no size that the check uses
 OUTPUT_NAMES = {"stylizer": ("stylized",)}  # a graph's names are unique, and its input is `image` already
 PREFIX = "network."  # where the parts keep the network; the ONNX initialisers are named as in the checkpoint
 
@@ -100,7 +100,7 @@ def _without_known_remarks() -> Iterator[None]:
 
 
 def _example(tensor: TensorInfo, stride: int) -> torch.Tensor:
-    batch, height, width = TRACED
+    batch, height, width = _TRACED[0], _TRACED[1] * stride, _TRACED[2] * stride
     sizes = {"batch": batch, "height": height, "width": width}
     sizes |= {f"height/{stride}": height // stride, f"width/{stride}": width // stride}
     shape = [axis if isinstance(axis, int) else sizes.get(axis, 1) for axis in tensor.shape]

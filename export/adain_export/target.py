@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, cast, get_args
 from adain_export.calibration import Calibration
 from adain_runtime.backend import Probe
 from adain_runtime.bundle import Bundle
-from adain_runtime.errors import InputError
+from adain_runtime.errors import InputError, UnavailableError
 from adain_runtime.manifest import PART_NAMES, plain_name
 
 if TYPE_CHECKING:  # torch is imported by the first export, not by --help, list or doctor
@@ -75,6 +75,11 @@ class Request:
         _known("rewrite", self.rewrites, REWRITES)
         if not self.parts:
             raise InputError(f"nothing to export: name at least one part of {', '.join(PART_NAMES)}")
+        if self.precision == "fp16" and self.int8 is not None and self.int8.placement != PLACEMENTS[0]:
+            raise InputError(
+                f"placement {self.int8.placement} with fp16: ONNX Runtime writes biases as multiples of steps, which "
+                f"float16 can't hold; take {PLACEMENTS[0]}"
+            )
 
     @property
     def label(self) -> str:
@@ -164,8 +169,25 @@ def get_target(name: str) -> Target:
         InputError: no such target; the message lists them.
     """
     for entry in entry_points(group=GROUP, name=name):
-        return cast(Target, entry.load())
+        try:
+            return cast(Target, entry.load())
+        except Exception as error:  # noqa: BLE001 another package's module may raise anything; it is told, not hidden
+            return _Broken(entry.name, f"{entry.value} can't be loaded ({type(error).__name__}: {error})")
     raise InputError(f"no target {name!r}; installed: {', '.join(target_names())}")
+
+
+@dataclass(frozen=True)
+class _Broken:
+    """Stands in for a target whose entry point can't be loaded, so that it is listed with its reason."""
+
+    name: str
+    reason: str
+
+    def probe(self) -> Probe:
+        return Probe(False, self.reason)
+
+    def export(self, network: Network, request: Request, output: Path) -> Bundle:  # noqa: ARG002 a target's signature
+        raise UnavailableError(f"target {self.name} can't write {request.name} to {output}: {self.reason}")
 
 
 def _known(what: str, names: Sequence[str], all_names: Sequence[str]) -> None:

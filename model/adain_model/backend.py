@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from threading import Lock
+from typing import TYPE_CHECKING
 
 from adain_runtime.backend import Array, Options, Probe, check_target
-from adain_runtime.bundle import Bundle, describe_file
+from adain_runtime.bundle import MANIFEST, Bundle, describe_file
 from adain_runtime.errors import InputError, UnavailableError
 from adain_runtime.manifest import PART_NAMES, Manifest, Sizes
 from adain_runtime.parts import part_interface
@@ -48,7 +50,7 @@ class TorchBackend:
         from adain_model.checkpoint import embedded_checkpoint
 
         path = Path(model)
-        if path.is_dir():
+        if path.is_dir() and (path.suffix == SUFFIX or (path / MANIFEST).exists()):
             raise InputError(f"{path}: backend torch runs a checkpoint FILE{SUFFIX}, not an exported bundle")
         return checkpoint_bundle(path if path.suffix == SUFFIX else embedded_checkpoint(os.fspath(model)))
 
@@ -145,10 +147,30 @@ def _device(options: Options) -> str:
     raise UnavailableError(f"backend torch: no device {device!r} here, only {has}; choose it or add --allow-fallback")
 
 
-def _whole_float32(device: str) -> AbstractContextManager[None]:
-    """On a GPU, cuDNN's convolutions without TF32, whose mantissa has 10 bits: others are held to this backend."""
+_LOCK = Lock()
+_runs: list[str] = []
+"""What cuDNN's own choice was, once for each run on a GPU that is under way."""
+
+
+@contextmanager
+def _whole_float32(device: str) -> Iterator[None]:
+    """On a GPU, cuDNN's convolutions without TF32, whose mantissa has 10 bits: others are held to this backend.
+
+    The switch is the whole process's, so the last of several runs at once puts it back.
+    """
+    if not device.startswith("cuda"):
+        yield
+        return
     import torch
 
-    if not device.startswith("cuda"):
-        return nullcontext()
-    return cast("AbstractContextManager[None]", torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
+    switch = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    with _LOCK:
+        _runs.append(_runs[0] if _runs else switch.fp32_precision)
+        switch.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        with _LOCK:
+            before = _runs.pop()
+            if not _runs:
+                switch.fp32_precision = before

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from threading import Lock
+from time import time_ns
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from PIL import Image
@@ -178,7 +179,7 @@ def bundle_for(
     """
     seen = sha256_file(calibration) if calibration else "own"
     fixed = sizes if _reads_sizes(target) else ()
-    origin = [model.weights_sha256, target, precision, seen, *fixed, *_device(target), code_digest()]
+    origin = [model.weights_sha256, target, precision, seen, *fixed, *_device(target), *_others(target), code_digest()]
     folder = cache_folder / hashlib.sha256("\n".join(origin).encode()).hexdigest()[:12]
     own = cache_folder / f"calibration-{model.weights_sha256[:8]}-{code_digest()[:8]}.json"
     order = Order(
@@ -210,6 +211,12 @@ def _found_or_made(order: Order, limits: Limits) -> Made:
     if not ended:
         return Made(error=f"the export to {order.target} {order.precision}: {ended.reason}")
     return records.read(Made, result.name, json.loads(result.read_text(encoding="utf-8")))
+
+
+def _others(target: str) -> tuple[str, ...]:
+    """Nothing, or for another package's target what no bundle before had: its code isn't ours to follow."""
+    own = target not in target_names() or type(get_target(target)).__module__.startswith("adain_export.")
+    return () if own else (str(time_ns()),)
 
 
 def _device(target: str) -> tuple[str, ...]:

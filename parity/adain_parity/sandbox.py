@@ -91,8 +91,8 @@ def process_pool(jobs: int) -> Iterator[ThreadPoolExecutor]:
         try:
             yield pool
         except BaseException:
-            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
+            stop.set()
             raise
 
 

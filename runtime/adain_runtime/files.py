@@ -57,10 +57,10 @@ def replacing_file(path: Path) -> Iterator[Path]:
         if path.exists() and not (path.is_file() or path.is_dir()):  # a folder's own error says it
             raise InputError(f"can't write {path}: it is a pipe or a device, and a file is to take its place")
         yield part
-        if path.is_file():
-            shutil.copymode(path, part)
         with part.open("r+b") as file:  # Windows flushes what is open for writing only
             os.fsync(file.fileno())
+        if path.is_file():
+            shutil.copymode(path, part)
         part.replace(path)
     except OSError as error:
         raise _why(path, error) from error

@@ -220,6 +220,7 @@ class Stylizer:
         float32 in [0, 1], and every photo must be of their size.
         """
         photos, styles, masks = several("photos", photos), several("styles", styles), several("masks", masks)
+        weights = None if weights is None else several("weights", weights)
         for name, things, kinds in (("photos", photos, (Photo,)), ("styles", styles, (Style, Photo))):
             if strange := [thing for thing in things if not isinstance(thing, kinds)]:
                 made = "load_image makes one" if kinds == (Photo,) else "Stylizer.prepare makes one"

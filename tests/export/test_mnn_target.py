@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from adain_export.target import GraphRequest, Request, get_target
 from adain_export.targets import mnn
 from adain_export.tolerances import limits_of
 from adain_runtime.backend import Options, get_backend, open_bundle
+from adain_runtime.backends import mnn as mnn_backend
 from adain_runtime.bundle import Bundle
 from adain_runtime.errors import InputError, QualityError
 from adain_runtime.metrics import max_abs, psnr
@@ -201,6 +203,16 @@ print("here", flush=True)
         [sys.executable, "-c", program, exported[1].path], capture_output=True, text=True, check=True
     )
     assert ended.stdout == "here\n"
+
+
+def test_mnn_is_silenced_when_it_plans_memory_and_only_then(exported, monkeypatch):
+    """It prints then, errors too; every other run leaves what the program prints alone."""
+    silenced = []
+    monkeypatch.setattr(mnn_backend, "silent_stdout", lambda: silenced.append(1) or nullcontext())
+    with BACKEND.open(exported[1], Options()) as session:
+        for side in (32, 48, 32, 48):
+            session.run("encoder", {"image": np.zeros((1, 3, side, side), np.float32)})
+    assert len(silenced) == 3  # the load, and each size once
 
 
 def test_a_graph_that_gives_nothing_is_out_of_memory_and_no_bug(exported, monkeypatch):

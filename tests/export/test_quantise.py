@@ -19,10 +19,12 @@ from adain_export.graphs import with_precision
 from adain_export.layer_range import Codes, codes_over
 from adain_export.onnx_model import part_model
 from adain_export.quantise import OPSET, quantise, quantised_weights
+from adain_export.target import Int8, Request
 from adain_model import adain
 from adain_model.network import PaddedConv
 from adain_runtime.errors import InputError
 from adain_runtime.parts import part_interface
+from calibrations import calibrated
 from networks import SPECS, make_network
 
 LARGEST = 3.0  # of what enters any layer here: values beyond it are clipped, and some are
@@ -169,6 +171,12 @@ def test_the_phase_rewrite_and_half_precision_take_it_too(network, feeds, placem
     held = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     assert {held[f"{layer}.input_step"].dtype for layer in inner(network)} == {np.dtype(np.float16)}
     assert 0.001 < np.abs(run(model, **feeds)[0] - plain).max() < 0.6
+
+
+def test_before_pad_in_half_is_refused(network):
+    """ONNX Runtime makes biases multiples of both steps there, and float16 can't hold these."""
+    with pytest.raises(InputError, match="placement before-pad with fp16"):
+        Request("x", "fp16", int8=Int8(calibrated(network), "before-pad"))
 
 
 def test_codes_are_the_nearest():

@@ -167,9 +167,9 @@ def test_all_that_a_call_can_ask_for_is_the_same_in_tiles(open_tiny, size, optio
 
 def test_on_a_gpu_convolutions_keep_all_of_float32():
     """TF32 is cuDNN's own choice there, and gives the student 70 dB where others are held to 100."""
-    before = torch.backends.cudnn.allow_tf32
+    before = torch.backends.cudnn.conv.fp32_precision
     with _whole_float32("cuda:0"):
-        assert not torch.backends.cudnn.allow_tf32
-    assert torch.backends.cudnn.allow_tf32 is before
+        assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+    assert torch.backends.cudnn.conv.fp32_precision == before
     with _whole_float32("cpu"):
-        assert torch.backends.cudnn.allow_tf32 is before
+        assert torch.backends.cudnn.conv.fp32_precision == before

@@ -61,7 +61,7 @@ def test_engines_take_images_from_the_least_to_the_largest_size():
 
 def test_what_builds_and_is_not_installed_says_how_it_is(monkeypatch):
     monkeypatch.setattr(library, "find_spec", lambda name: None)
-    with pytest.raises(UnavailableError, match="pip install 'tensorrt-rtx-cu13-bindings"):
+    with pytest.raises(UnavailableError, match='pip install "tensorrt-rtx-cu13-bindings'):
         probe_builder()
 
 

@@ -108,10 +108,11 @@ def test_numbers_of_numpy_and_paths_are_taken_as_what_they_are():
     assert several("weights", (share for share in (2, 1))) == [2, 1]
     assert stylized_size(np.int64(16)) == (21, 16)
     assert stylized_size(np.int64(16), alpha=Decimal("0.5"), tile=np.int64(320)) == (21, 16)
+    assert stylized_size(np.int64(16), styles=[GREY, GREY], weights=(share for share in (2, 1))) == (21, 16)
     style = Style(np.ones(2, np.float32), np.ones(2, np.float32), "x")
     assert adain.mix(style for _ in range(2)) == style
 
 
-def stylized_size(size, **more):
+def stylized_size(size, styles=GREY, **more):
     with adain.Stylizer.open("lite", backend="null", cache=False) as opened:
-        return opened(GREY, GREY, size=size, **{"alpha": np.float64(1)} | more).size
+        return opened(GREY, styles, size=size, **{"alpha": np.float64(1)} | more).size

@@ -84,6 +84,10 @@ def test_a_file_keeps_its_permissions_and_a_pipe_is_no_file(tmp_path):
     with replacing_file(tmp_path / "private") as part:
         part.write_bytes(b"new")
     assert (tmp_path / "private").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "private").chmod(0o400)
+    with replacing_file(tmp_path / "private") as part:
+        part.write_bytes(b"newer")
+    assert (tmp_path / "private").read_bytes() == b"newer"
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match="pipe: it is a pipe or a device"), replacing_file(tmp_path / "pipe") as part:
         part.write_bytes(b"new")

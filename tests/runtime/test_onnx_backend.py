@@ -176,7 +176,7 @@ def asked(monkeypatch, tmp_path):
     seen = []
 
     class Session:
-        def __init__(self, path, settings, *, providers, enable_fallback):
+        def __init__(self, path, settings, *, providers, **_):
             seen.append(providers)
 
         def get_providers(self):
@@ -230,11 +230,11 @@ def test_a_provider_that_fails_while_it_loads_is_the_cpu_only_where_that_is_allo
     import onnxruntime
 
     class Broken(onnxruntime.InferenceSession):
-        def __init__(self, path, settings, *, providers, enable_fallback):
+        def __init__(self, path, settings, *, providers, enable_fallback, **others):
             assert enable_fallback == 0
             if providers[0][0] != "CPUExecutionProvider":
                 raise RuntimeError("libcudnn is missing")
-            super().__init__(path, settings, providers=providers, enable_fallback=enable_fallback)
+            super().__init__(path, settings, providers=providers, enable_fallback=enable_fallback, **others)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Broken)
     with open_bundle("lite", provider="cuda") as session, pytest.raises(UnavailableError, match="libcudnn is missing"):
@@ -242,6 +242,25 @@ def test_a_provider_that_fails_while_it_loads_is_the_cpu_only_where_that_is_allo
     with open_bundle("lite", provider="cuda", allow_fallback=True) as session:
         session.run("encoder", {"image": image})
         assert session.device == "CPUExecutionProvider"
+
+
+def test_after_tensorrt_comes_cuda_and_then_the_cpu(asked, image, monkeypatch):
+    import onnxruntime
+
+    tried = []
+
+    class Broken(onnxruntime.InferenceSession):
+        def __init__(self, path, settings, *, providers, **others):
+            tried.append(providers[0][0])
+            raise RuntimeError("no driver")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Broken)
+    with (
+        open_bundle("lite", provider="tensorrt", allow_fallback=True) as session,
+        pytest.raises(BundleError, match="can't load it"),  # not even there: the graph is what is wrong
+    ):
+        session.run("encoder", {"image": image})
+    assert tried == ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
 
 
 def test_tensorrts_provider_keeps_nothing_where_caches_are_off(asked, image, monkeypatch, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,33 @@ def test_a_device_that_is_not_here_is_an_error_unless_a_fallback_is_allowed():
     with pytest.raises(UnavailableError, match=r"no device 'quantum' here, only .*cpu.*--allow-fallback"):
         open_bundle("lite", backend="openvino", provider="quantum")
     with open_bundle("lite", backend="openvino", provider="quantum", allow_fallback=True) as session:
+        assert session.device == "CPU"
+
+
+def test_what_a_device_can_not_honour_is_refused_with_the_reason():
+    with pytest.raises(UnavailableError, match="its NPUs take graphs of one size, computed in float16"):
+        open_bundle("lite", backend="openvino", provider="npu", allow_fallback=True)
+    with pytest.raises(InputError, match="threads are the CPU's, and gpu was asked for"):
+        open_bundle("lite", backend="openvino", provider="gpu", threads=1, allow_fallback=True)
+
+
+def test_a_device_that_can_not_compile_a_graph_is_unavailable_or_the_cpu(monkeypatch, feeds):
+    def open_on_gpu(**more):
+        session = open_bundle("lite", backend="openvino", **more)
+        real, session._device = session._core, "GPU"
+
+        def compile_model(model, device, settings):
+            if device != "CPU":
+                raise RuntimeError("no such kernel")
+            return real.compile_model(model, device, settings)
+
+        session._core = SimpleNamespace(read_model=real.read_model, compile_model=compile_model)
+        return session
+
+    with open_on_gpu() as session, pytest.raises(UnavailableError, match=r"gpu can't run .*no such kernel"):
+        session.run("stylizer", feeds)
+    with open_on_gpu(allow_fallback=True) as session:
+        session.run("stylizer", feeds)
         assert session.device == "CPU"
 
 

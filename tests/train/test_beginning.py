@@ -101,6 +101,13 @@ def test_a_layer_of_which_nothing_is_heard_keeps_one_channel():
     assert all(parameter.isfinite().all() for parameter in found.parameters())
 
 
+def test_a_network_with_a_colour_convolution_is_revived_too():
+    network = silenced(make_network(SPECS["pooled"]), "encoder.conv2_1", [0])
+    found = begun_as(network, network.spec, pictures(0), pictures(1), revive=0.01)
+    assert found.spec == network.spec
+    assert not torch.equal(found.encoder.conv2_1.weight, network.encoder.conv2_1.weight)
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [({"encoder": ((4,), (6,), (8,), (10, 10))}, "other convolutions"), ({"downsample": "maxpool"}, "more than their")],

@@ -25,6 +25,9 @@ def test_a_student_is_trained_and_its_command_stands_in_the_card(command, studen
     assert (code, json.loads(out)["ending"]) == (0, "done")
     assert "5 images" in err
     assert load_network(tmp_path / "run" / "tiny.safetensors").spec.encoder == ((4,), (6, 6), (8, 8), (10, 10))
+    config = (tmp_path / "run" / "config.toml").read_text()
+    assert "\nbatch = 4\n" in config
+    assert "\nperceptual_batch = 0\n" in config  # so that it is of every step
     assert "adain-train student --teacher" in (tmp_path / "run" / "README.md").read_text()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import product
 
 import numpy as np
@@ -46,9 +47,18 @@ def test_a_subset_of_pairs_uses_contents_and_styles_evenly_and_is_the_seeds_own(
     pairs = choose_pairs(5, 7, 10, seed=1)
     assert len(pairs) == 10
     assert all(sum(pair[0] == content for pair in pairs) == 2 for content in range(5))
-    assert len({style for _, style in pairs[:5]}) == 5
+    assert len({style for _, style in pairs[:7]}) == 7
     assert pairs == choose_pairs(5, 7, None, seed=1)[:10]
     assert pairs != choose_pairs(5, 7, 10, seed=2)
+
+
+@pytest.mark.parametrize(("contents", "styles"), [(20, 23), (4, 23), (10, 40), (6, 4)])
+def test_any_first_part_has_each_content_and_style_as_often_as_every_other_or_once_more(contents, styles):
+    pairs = choose_pairs(contents, styles, None, seed=3)
+    for count in range(1, len(pairs) + 1):
+        for side, number in ((0, contents), (1, styles)):
+            used = Counter(pair[side] for pair in pairs[:count])
+            assert max(used.values()) - min(used.get(each, 0) for each in range(number)) <= 1
 
 
 @pytest.mark.parametrize("count", [0, 7])

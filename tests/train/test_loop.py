@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import signal
+import time
 from dataclasses import replace
 
 import pytest
@@ -75,6 +76,26 @@ def test_stopped_and_resumed_is_bit_for_bit_one_run(make_task, machine, tmp_path
     states = [torch.load(tmp_path / run / "checkpoint.pt", weights_only=True) for run in ("whole", "parts")]
     for part in ("model", "ema"):
         assert all(torch.equal(states[0][part][name], states[1][part][name]) for name in states[0][part])
+
+
+def test_a_run_whose_time_went_into_its_preparation_takes_one_step(make_task, machine, tmp_path):
+    late = Trainer(
+        launch(machine), make_task(), machine, RunFolder(tmp_path / "run"), resume=False, ends=time.monotonic() - 1
+    ).run()
+    assert (late.ending, late.step) == ("time", 1)
+
+
+def test_weights_that_are_not_finite_never_replace_a_checkpoint(make_task, machine, tmp_path):
+    """A gradient that nothing clips shows one step later, and the last step has none after it."""
+    made = trainer(make_task(), machine, tmp_path / "run")
+    made.save()
+    before = (tmp_path / "run" / "checkpoint.pt").read_bytes()
+    made.step = 1
+    with torch.no_grad():
+        next(made._raw.parameters()).fill_(float("nan"))
+    with pytest.raises(QualityError, match=r"step 1 is not finite \(its weights\).*--set clip=1"):
+        made.save()
+    assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before
 
 
 def test_a_mean_over_steps_that_spans_a_stop_is_the_same(make_task, machine, tmp_path):

@@ -50,6 +50,19 @@ def test_the_curriculum_is_distillation_then_a_change_then_vgg(student_config):
     assert balance(config, 99).wanted == Wanted(image=False, features=True)
 
 
+def test_identity_losses_alone_have_images_that_come_back(student_config, teacher, data):
+    """The paper's in the place of ours: `--set restore=0 --set weights.identity_pixels=1`."""
+    config = replace(
+        student_config, restore=0.0, perceptual_from=0.0, kept_crops=0, kept_pairs=0, weights=Weights(identity_pixels=1)
+    )
+    task = StudentTask(config, teacher, data, LiveTargets(teacher, data, "mean_std"))
+    losses = task.losses(task.model, unit(task.load(0, Share())), 0)
+    assert "restore" not in losses
+    assert losses["identity_pixels"] > 0
+    with pytest.raises(InputError, match="restore_every must be 1 or more"):
+        replace(config, restore_every=0)
+
+
 def test_positions_go_on_where_the_step_before_ended(student_config, teacher, data):
     config = replace(
         student_config, steps=10, batch=4, perceptual_batch=2, perceptual_from=0.3, kept_crops=0, kept_pairs=0

@@ -53,7 +53,8 @@ def _audible(network: Network, contents: Tensor, styles: Tensor, share: float) -
         name: max(1, int((loud >= share * loud.max()).sum()))
         for name, loud in loudness(network, contents, styles).items()
     }
-    widths = [heard.get(name, conv.out_channels) for name, conv in convolutions(network)]
+    # the colour convolution has three channels, which no spec writes down
+    widths = [heard.get(name, conv.out_channels) for name, conv in convolutions(network) if name != "encoder.conv0"]
     deep = sum(len(stage) for stage in network.spec.encoder)
     encoder, decoder = _staged(widths[:deep], network.spec.encoder), _staged(widths[deep:], network.spec.decoder)
     return replace(network.spec, encoder=encoder, decoder=decoder)

@@ -49,7 +49,8 @@ Settings = Annotated[
     typer.Option("--set", metavar="NAME=VALUE", help="Any other field of config.toml, such as weights.style=20."),
 ]
 Minutes = Annotated[
-    float | None, typer.Option(help="Stop after so long; --resume goes on. Default: no end.", show_default=False)
+    float | None,
+    typer.Option(help="Stop after so long, preparation too; --resume goes on. Default: no end.", show_default=False),
 ]
 Until = Annotated[
     int, typer.Option(help="End after so many steps in all, though schedules run over --steps; 0: at --steps.")
@@ -59,8 +60,8 @@ Workers = Annotated[int, typer.Option(help="Threads that load data ahead.")]
 Cache = Annotated[bool, typer.Option("--cache", help="Keep all images in memory.")]
 Accelerator = Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")]
 Devices = Annotated[int, typer.Option(help="Devices on each machine.")]
-Nodes = Annotated[int, typer.Option(help="Machines.")]
-Strategy = Annotated[str, typer.Option(help="auto, ddp, ...: Lightning Fabric's.")]
+Nodes = Annotated[int, typer.Option(help="Machines; they share the run's folder.")]
+Strategy = Annotated[str, typer.Option(help="auto, or ddp for several processes.")]
 PrecisionName = Annotated[str, typer.Option("--precision", help="32-true, bf16-mixed or 16-mixed.")]
 Compile = Annotated[bool, typer.Option("--compile", help="Send the network and VGG-19 through torch.compile.")]
 LogEvery = Annotated[int, typer.Option(help="Steps between two lines of the log.")]
@@ -205,7 +206,10 @@ def student_command(
 
 
 def _changed(config: Any, **values: object) -> Any:  # noqa: ANN401 a config of either kind
-    return replace(config, **{name: value for name, value in values.items() if value is not None})
+    changes = {name: value for name, value in values.items() if value is not None}
+    if "batch" in changes and isinstance(config, StudentConfig):
+        changes["perceptual_batch"] = 0  # a preset's own would take its place in most steps
+    return replace(config, **changes)
 
 
 def _run(

@@ -66,7 +66,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         if self.schedule not in get_args(Schedule):
-            raise InputError(f"--schedule {self.schedule}: there is {' and '.join(get_args(Schedule))}")
+            raise InputError(f"schedule {self.schedule}: there is {' and '.join(get_args(Schedule))}")
         if self.optimizer not in get_args(Algorithm):
             raise InputError(f"optimizer {self.optimizer}: there is {' and '.join(get_args(Algorithm))}")
         for name, least in (("steps", 1), ("batch", 1), ("seed", 0), ("warmup", 0), ("decay", 0), ("clip", 0)):
@@ -161,13 +161,22 @@ class StudentConfig(TrainConfig):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name} is {getattr(self, name)}; give 0 or more")
         if (self.kept_crops > 0) is not (self.kept_pairs > 0) or min(self.kept_crops, self.kept_pairs) < 0:
-            raise InputError("--kept-crops and --kept-pairs go together: give both, or neither")
+            raise InputError("kept_crops and kept_pairs go together: --set both, or set both to 0")
         if self.kept_crops and self.weights.style_kind != "mean_std":
-            raise InputError("kept targets hold means and standard deviations; the Gram loss wants --kept-crops 0")
+            raise InputError(
+                "kept targets hold means and deviations; the Gram loss wants kept_crops=0 and kept_pairs=0"
+            )
+        if self.weights.identity and not self.restore_every:
+            raise InputError("identity losses are of the images that come back: restore_every must be 1 or more")
         if self.framing.crop % self.spec.stride or self.framing.crop < 2 * self.spec.stride:
             raise InputError(
                 f"crops of {self.framing.crop} pixels: {self.spec.name} wants a multiple of {self.spec.stride}"
             )
+
+    @property
+    def comes_back(self) -> int:
+        """Every so-manieth image of a batch must come back as it was; 0 is none."""
+        return self.restore_every if self.restore or self.weights.identity else 0
 
     @property
     def first_perceptual_step(self) -> int:
@@ -182,7 +191,7 @@ class StudentConfig(TrainConfig):
         """
         for name, pairs in (("batch", self.batch), ("perceptual_batch", self.perceptual_batch)):
             self._check_shared(name, pairs, processes)
-            if processes > 1 and self.restore and self.restore_every and pairs // processes % self.restore_every:
+            if processes > 1 and self.comes_back and pairs // processes % self.comes_back:
                 raise InputError(
                     f"{name}: every {self.restore_every}th of {pairs} pairs comes back, and shares of "
                     f"{pairs // processes} would choose others; change {name} or restore_every"
@@ -206,7 +215,7 @@ class Machine:
         accelerator: ``cpu``, ``cuda``, ``mps`` or ``auto``, as Lightning Fabric has it.
         devices: how many on each machine.
         nodes: machines.
-        strategy: ``auto``, ``ddp``...
+        strategy: ``auto``, or a ``ddp`` of Lightning Fabric's.
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
         channels_last: whether maps lie in memory with the channels innermost.
         compile: whether the trained network, and VGG-19 where it measures, go through torch.compile.

@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
+from math import lcm
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -54,7 +55,9 @@ class Evaluation:
 
 
 def choose_pairs(contents: int, styles: int, count: int | None, seed: int) -> list[Pair]:
-    """Pairs in a seeded order in which contents and styles take turns, so that any first part is balanced.
+    """Pairs in a seeded order in which contents and styles take turns: any first part has each as often as every other.
+
+    Or once more, where its length is no multiple of their number.
 
     Args:
         contents: how many there are.
@@ -70,7 +73,8 @@ def choose_pairs(contents: int, styles: int, count: int | None, seed: int) -> li
         raise InputError(f"{count} pairs of {contents} contents and {styles} styles: give 1 to {every}")
     rng = np.random.default_rng(seed)
     first, second = rng.permutation(contents), rng.permutation(styles)
-    order = [(int(first[k % contents]), int(second[(k % contents + k // contents) % styles])) for k in range(every)]
+    turn = lcm(contents, styles)  # after which the same pairs would come again: one style further on they don't
+    order = [(int(first[k % contents]), int(second[(k + k // turn) % styles])) for k in range(every)]
     return order[:count]
 
 

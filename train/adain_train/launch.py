@@ -27,6 +27,8 @@ def launch(machine: Machine) -> Fabric:
         from lightning_fabric.utilities.exceptions import MisconfigurationException
     except ImportError as error:
         raise UnavailableError(f"lightning-fabric is not installed, and training runs on it: {_INSTALL}") from error
+    if machine.strategy != "auto" and not machine.strategy.startswith("ddp"):
+        raise InputError(f"--strategy {machine.strategy}: there is auto and ddp; others cut batches or weights up")
     try:
         fabric = Fabric(
             accelerator=machine.accelerator,
@@ -52,6 +54,8 @@ def launch(machine: Machine) -> Fabric:
         raise UnavailableError(
             f"the {machine.devices * machine.nodes} processes don't come together ({said})"
         ) from error
+    if machine.precision == "16-mixed" and fabric.device.type == "cpu":  # Fabric would take bfloat16 without a word
+        raise InputError("--precision 16-mixed wants a GPU; a CPU has 32-true and bf16-mixed")
     return fabric
 
 

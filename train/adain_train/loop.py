@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from adain_runtime.cli import console
-from adain_runtime.errors import QualityError
+from adain_runtime.errors import InputError, QualityError
 from adain_train.checkpoints import TrainState, check_identity, load_state, random_state, save_state, set_random_state
 from adain_train.config import Algorithm, Machine, as_plain
 from adain_train.data import prefetch
@@ -73,12 +73,22 @@ class Trainer:
         machine: how.
         folder: where the run lives.
         resume: whether to go on from the folder's checkpoint.
+        ends: when to stop, by `time.monotonic`; None is the machine's minutes from now.
 
     Raises:
         InputError: the folder holds a run and is not to be resumed, or its checkpoint is of another training.
     """
 
-    def __init__(self, fabric: Fabric, task: Task, machine: Machine, folder: RunFolder, *, resume: bool) -> None:
+    def __init__(
+        self,
+        fabric: Fabric,
+        task: Task,
+        machine: Machine,
+        folder: RunFolder,
+        *,
+        resume: bool,
+        ends: float | None = None,
+    ) -> None:
         self.fabric, self.task, self.machine, self.folder = fabric, task, machine, folder
         self.config = task.config
         self.share = Share(fabric.global_rank, fabric.world_size)
@@ -96,9 +106,11 @@ class Trainer:
             task.measure.compile()
         self._model, self._optimizer = fabric.setup(compiled, optimizer)
         self.step, self._clock, self._sums = 0, Clock(), _Sums()
+        self._ends = ends if ends is not None else deadline(machine)
         folder.check_free(resume=resume)
         if folder.checkpoint.exists():
             self._restore()
+        self._check_together()
         fabric.barrier()  # before any process writes into the folder
         if fabric.is_global_zero:
             folder.begin(self.config, machine, task.sources, step=self.step)
@@ -177,7 +189,13 @@ class Trainer:
         return found
 
     def save(self) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint.
+
+        Raises:
+            QualityError: a weight is not finite; the checkpoint before stays.
+        """
+        if not all(bool(torch.isfinite(values).all()) for values in self._raw.state_dict().values()):
+            raise self._not_finite(self.step - 1, "its weights")  # a gradient that nothing clips shows a step later
         state = TrainState(
             step=self.step,
             seconds=self._clock.total,
@@ -199,9 +217,20 @@ class Trainer:
         self._raw.load_state_dict(state.model)
         self._average.module.load_state_dict(state.ema)
         self._optimizer.load_state_dict(state.optimizer)
-        self.fabric.strategy.precision.load_state_dict(state.precision)
+        if state.precision:  # of float16 alone, and this run may have another precision
+            self.fabric.strategy.precision.load_state_dict(state.precision)
         set_random_state(state.random, self.fabric.device)
         self.step, self._clock, self._sums = state.step, Clock(state.seconds), _Sums(**state.sums)
+
+    def _check_together(self) -> None:
+        """All processes must have found the same checkpoint, or none."""
+        if self.share.world > 1:
+            total = self.fabric.all_reduce(torch.tensor(float(self.step), device=self.fabric.device), reduce_op="sum")
+            if self._agreed(float(total) != self.share.world * self.step):  # type: ignore[arg-type]
+                raise InputError(
+                    f"{self.folder.checkpoint}: some processes found it and others didn't; the run's folder must be "
+                    "one that all machines share"
+                )
 
     def _moved(self, tensor: Tensor) -> Tensor:
         moved = tensor.to(self.fabric.device, non_blocking=True)
@@ -217,7 +246,7 @@ class Trainer:
         return bool(total > 0)  # type: ignore[operator]
 
     def _over(self) -> bool:
-        return self.machine.minutes is not None and self._clock.run > 60 * self.machine.minutes
+        return self._ends is not None and time.monotonic() > self._ends
 
     def _log(self) -> dict[str, float]:
         means = self._sums.take()
@@ -250,8 +279,13 @@ class Trainer:
         last = f"the last good checkpoint is {kept}" if kept.exists() else "no checkpoint was written yet"
         return QualityError(
             f"step {step + 1} is not finite ({what}), with the batch {self.task.describe(step, self.share)}; {last}; "
-            "a lower --lr, a --clip or --precision 32-true may help"
+            "a lower --lr, --set clip=1 or --precision 32-true may help"
         )
+
+
+def deadline(machine: Machine) -> float | None:
+    """When the minutes that a command is given are over, by `time.monotonic`."""
+    return None if machine.minutes is None else time.monotonic() + 60 * machine.minutes
 
 
 @dataclass

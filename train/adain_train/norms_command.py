@@ -52,6 +52,8 @@ def norms_command(
     make_folder(output)
     content_set, contents = read_squares(content, _LARGER * size)
     style_set, targets = read_squares(style, _LARGER * size)
+    for images in (content_set, style_set):
+        console.say(images.report())
     runs = len(get_args(Kind)) * len(get_args(Norm))
     with console.progress() as bar:
         task = bar.add_task("training", total=runs * iterations)

@@ -65,6 +65,9 @@ def recipe_command(
         folder = RunFolder(output / stage.name)
         if not _is_done(folder, config, where, teacher, init):
             left = None if minutes is None else max(1e-6, (ends - time.monotonic()) / 60)
+            if rows and left == 1e-6:  # it would make targets for minutes, to take one step
+                ending = "time"
+                break
             console.say(f"stage {stage.name}: {len(rows) + 1} of {len(plan)}")
             outcome, speaks = train(
                 replace(where, minutes=left),

@@ -13,7 +13,7 @@ from adain_runtime.cli import console
 from adain_train.config import Machine, StudentConfig, TrainConfig
 from adain_train.data import ImageSet, check_folder, list_images
 from adain_train.launch import disband, launch
-from adain_train.loop import Outcome, Trainer
+from adain_train.loop import Outcome, Trainer, deadline
 from adain_train.losses import require_vgg19
 from adain_train.pairs import PairData
 from adain_train.runfolder import RunFolder
@@ -48,10 +48,11 @@ def train(
         QualityError: a loss is not finite.
         UnavailableError: the device, or a library, is not here.
     """
-    folder.check_free(resume=resume)  # before the minutes that data and targets take
+    ends = deadline(machine)  # what data and targets take is in it
+    folder.check_free(resume=resume)  # before the minutes that they take
     fabric = launch(machine)
     try:
-        outcome = Trainer(fabric, make(fabric), machine, folder, resume=resume).run()
+        outcome = Trainer(fabric, make(fabric), machine, folder, resume=resume, ends=ends).run()
     finally:
         disband()
     return outcome, fabric.is_global_zero

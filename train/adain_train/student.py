@@ -210,7 +210,7 @@ class StudentTask:
     def losses(self, model: nn.Module, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """``distill``, ``features``, ``restore``, ``content``, ``style`` as far as the step has them, and ``total``."""
         config, now = self.config, balance(self.config, step)
-        every = config.restore_every if config.restore else 0
+        every = config.comes_back
         targets = self.targets.complete(batch, now.wanted)
         styled, restored, features = model(batch["content"], batch["style"], every)
         losses: dict[str, Tensor] = {}
@@ -223,6 +223,7 @@ class StudentTask:
             summed = summed + now.features * losses["features"]
         if every:
             originals = torch.cat([batch["content"][::every], batch["style"][::every]])
+        if every and config.restore:
             losses["restore"] = image_distance(restored, originals)
             summed = summed + config.restore * losses["restore"]
         if targets.features is not None and targets.style is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from adain_export.commands import shared
 from adain_export.target import Request
+from adain_runtime.backend import backend_names
 from adain_runtime.cli import console
 
 
@@ -34,7 +35,9 @@ def command_of(target_name: str) -> Callable[..., None]:
             rewrites=shared.rewrites_of(rewrites, int8=int8),
             int8=shared.int8_of(network, int8, calibration, placement),
         )
-        shared.show_export(target.export(network, request, output), as_json)
+        bundle = target.export(network, request, output)
+        runs = f"adain-run PHOTO STYLE --model {bundle.path} --backend {target_name}"
+        shared.show_export(bundle, as_json, runs if target_name in backend_names() else "")
 
     export.__doc__ = f"Write a bundle by the target {target_name}, which another package brings."
     return export

@@ -140,15 +140,17 @@ def show_export(bundle: Bundle, as_json: bool, following: str | None = None) -> 
     Args:
         bundle: what was written.
         as_json: whether the manifest is shown.
-        following: the next command; None for ``adain-run`` with its default backend.
+        following: the next command; None for ``adain-run`` with its default backend, empty for none.
     """
+    if following is None:
+        following = f"adain-run PHOTO STYLE --model {bundle.path}"
     if as_json:
         console.print_json({"bundle": str(bundle.path), "manifest": json.loads(bundle.manifest.to_json())})
         return
     console.show(
         files_table(bundle),
         f"parity: {parity_line(bundle.manifest.parity)}",
-        f"wrote {bundle.path}; next: {following or f'adain-run PHOTO STYLE --model {bundle.path}'}",
+        f"wrote {bundle.path}" + (f"; next: {following}" if following else ""),
     )
 
 

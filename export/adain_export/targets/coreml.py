@@ -44,7 +44,7 @@ class CoremlTarget:
 
     name = NAME
 
-    def probe(self) -> Probe:
+    def probe(self) -> Probe:  # noqa: PLR0911 a return for each thing that may be missing
         """Whether torch and coremltools 9 are installed."""
         if sys.version_info[:2] > NEWEST_PYTHON:
             return Probe(
@@ -54,7 +54,7 @@ class CoremlTarget:
                 "use a virtual environment of Python 3.13: python3.13 -m venv .venv",
             )
         missing = [tool for tool in _TOOLS if find_spec(tool) is None]
-        if not has_wheel() or ("coremltools" not in missing and not _is_whole()):
+        if not has_wheel():
             return Probe(
                 False,
                 f"coremltools has no wheel for {platform.system()} {platform.machine()}, and without its native half "
@@ -63,6 +63,9 @@ class CoremlTarget:
             )
         if missing:
             return Probe(False, f"{', '.join(missing)} not installed", _INSTALL)
+        if not _is_whole():
+            lost = "coremltools has lost its native half, which writes packages"
+            return Probe(False, lost, f"{_INSTALL} --force-reinstall")
         try:
             found = version("coremltools")
         except PackageNotFoundError:

@@ -97,7 +97,8 @@ class CoreMLSession(CoreMLReferenceSession):
     def device(self) -> str:
         """The compute units, and once something has run, how many of its operations each device got."""
         counts: dict[str, int] = {}
-        for trial in self._trials.values():
+        functions = {(package, function): trial for (package, function, _), trial in self._trials.items()}
+        for trial in functions.values():
             for device, number in trial.placement.items():
                 counts[device] = counts.get(device, 0) + number
         shown = ", ".join(f"{number} operations on {device}" for device, number in sorted(counts.items()))

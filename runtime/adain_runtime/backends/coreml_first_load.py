@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import platform
 import secrets
@@ -82,8 +81,8 @@ def first_load(package: Package, function: str, units: str, shapes: Shapes, dige
         InputError: the cache can't be written.
     """
     folder = compiled_folder(digests)
-    largest = max(shapes.values(), key=math.prod)
-    compiled, record = folder / "model.mlmodelc", folder / f"{function}-{units}-{'x'.join(map(str, largest))}.json"
+    sizes = "-".join("x".join(map(str, shape)) for shape in shapes.values())
+    compiled, record = folder / "model.mlmodelc", folder / f"{function}-{units}-{sizes}.json"
     if compiled.is_dir() and record.is_file() and (known := _read(record)) is not None:
         return Trial(compiled, known)
     try:
@@ -198,17 +197,28 @@ def _tried(order: _Order) -> dict[str, int]:
 
     from adain_runtime.mil import Package as Reader
 
-    function = Reader.open(order.package).functions[order.function]
-    if not Path(order.compiled).is_dir():
-        made = Path(compile_model(order.package, order.part))
-        try:
-            made.rename(order.compiled)
-        except OSError:
-            if not Path(order.compiled).is_dir():  # another process was faster
-                raise
+    function, compiled = Reader.open(order.package).functions[order.function], Path(order.compiled)
     named = {} if order.function == "main" else {"function_name": order.function}
     units = getattr(ComputeUnit, UNITS[order.units])
-    model = CompiledMLModel(order.compiled, compute_units=units, **named)
+
+    def load() -> Any:  # noqa: ANN401 coremltools has no types
+        if not compiled.is_dir():
+            made = Path(compile_model(order.package, order.part))
+            try:
+                made.rename(compiled)
+            except OSError:
+                if not compiled.is_dir():  # another process was faster
+                    raise
+        return CompiledMLModel(order.compiled, compute_units=units, **named)
+
+    was_there = compiled.is_dir()
+    try:
+        model = load()
+    except Exception:
+        if not was_there:
+            raise
+        shutil.rmtree(compiled)  # it may have lost a file, as to a cleaner of caches
+        model = load()
     feeds: dict[str, Any] = {}
     for feature in function.inputs:
         shape = order.shapes[feature.name]

@@ -63,7 +63,7 @@ class MnnSession(BaseSession):
         self._threads = options.threads or os.cpu_count() or 1  # MNN's own default is 4, whatever the machine
         self._level = _SMALL_TILES if options.exact else _ANY_TILES
         self._graphs: dict[str, tuple[Any, Any]] = {}
-        self._heard: set[str] = set()
+        self._planned: set[tuple[str, tuple[tuple[int, ...], ...]]] = set()
         super().__init__(bundle, "CPU, exact" if options.exact else "CPU")  # styles are kept by it
 
     def _run(self, part: str, feeds: dict[str, Array]) -> dict[str, Array]:
@@ -75,6 +75,7 @@ class MnnSession(BaseSession):
         # MNN shares its runtime, and with it this hint, between all sessions of a process
         manager.set_hint(_WINOGRAD_MEMORY_LEVEL, self._level)
         names = [tensor.name for tensor in self.bundle.part(part).outputs]
+        sizes = part, tuple(values.shape for values in feeds.values())
         inputs = []
         for values in feeds.values():
             ready = np.ascontiguousarray(values)
@@ -83,9 +84,10 @@ class MnnSession(BaseSession):
             variable.write(ready)
             inputs.append(variable)
         try:
-            with nullcontext() if part in self._heard else silent_stdout():  # it prints when a graph is first run
+            # it prints when it plans memory, that is when a graph is first run at a size, and then its errors too
+            with nullcontext() if sizes in self._planned else silent_stdout():
                 outputs = _forward(graph, inputs, len(names))
-            self._heard.add(part)
+            self._planned.add(sizes)
         except Exception as error:  # MNN has no errors of its own; most often it is out of memory
             shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in feeds.items())
             raise InputError(
@@ -114,7 +116,6 @@ class MnnSession(BaseSession):
             raise BundleError(
                 f"{path}: MNN {version('MNN')} can't load it; export it again with this version"
             ) from error
-        self._heard.discard(part)
         return manager, graph
 
     def close(self) -> None:

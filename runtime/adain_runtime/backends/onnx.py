@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from contextlib import redirect_stdout
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -111,27 +110,40 @@ class OnnxSession(BaseSession):
             _preload_libraries()
 
         def load(providers: list[tuple[str, dict[str, str]]]) -> onnxruntime.InferenceSession:
-            # no fallback of its own, which prints a report on stdout
-            return onnxruntime.InferenceSession(os.fspath(path), settings, providers=providers, enable_fallback=0)
+            # no fallback of its own, which prints a report on stdout; and no biases of convolutions in int32, which a
+            # step that is small beyond int32, or in float16 beyond that, gives other values
+            return onnxruntime.InferenceSession(
+                os.fspath(path),
+                settings,
+                providers=providers,
+                enable_fallback=0,
+                disabled_optimizers=["WeightBiasQuantization"],
+            )
 
         network = _digest(self.bundle)
-        providers = with_options(self._provider, network)
-        try:
+        for provider in self._candidates():
+            options = with_options(provider, network)
             try:
-                graph = load(providers)
-            except Exception:
-                if not fallback or self._provider == _CPU:
-                    raise
-                graph = load(with_options(_CPU, network))
-        except Exception as error:
-            if self._provider != _CPU:
-                raise UnavailableError(
-                    f"backend onnx: provider {short_name(self._provider)!r} can't run {path} ({error}); mend its "
-                    "driver or libraries, or add --allow-fallback"
-                ) from error
-            raise BundleError(f"{path}: ONNX Runtime {onnxruntime.__version__} can't load it ({error})") from error
+                graph = load(options)
+                break
+            except Exception as error:
+                if fallback and provider != _CPU:
+                    continue
+                if provider != _CPU:
+                    raise UnavailableError(
+                        f"backend onnx: provider {short_name(provider)!r} can't run {path} ({error}); mend its driver "
+                        "or libraries, or add --allow-fallback"
+                    ) from error
+                raise BundleError(f"{path}: ONNX Runtime {onnxruntime.__version__} can't load it ({error})") from error
         self._device = running_provider(self._provider, graph.get_providers(), fallback)
         return graph
+
+    def _candidates(self) -> list[str]:
+        """The provider, and with a fallback what is tried after it: CUDA after TensorRT, and the CPU."""
+        if not self._options.allow_fallback:
+            return [self._provider]
+        cuda = [_CUDA] if self._provider == _TENSORRT and _CUDA in _available_providers() else []
+        return list(dict.fromkeys([self._provider, *cuda, _CPU]))
 
     def shared(self, callers: int) -> OnnxSession | None:
         """A session for several threads at once, on the CPU: a graph runs any number of times beside itself."""
@@ -182,11 +194,12 @@ def _digest(bundle: Bundle) -> str:
 
 
 def with_options(provider: str, network: str) -> list[tuple[str, dict[str, str]]]:
-    """A provider as ONNX Runtime is given it: exact, and with what makes it start fast the second time.
+    """A provider as ONNX Runtime is given it, with what makes it start fast the second time.
 
     TensorRT's keeps its engines and timings in the person's cache, and leaves what it doesn't take to CUDA's. It isn't
     told a precision: the graph has its types already, and these flags would take the statistics to half as well.
-    CUDA's computes float32 whole: TF32, its own choice, has a mantissa of 10 bits.
+    CUDA's computes float32 whole: TF32, its own choice, has a mantissa of 10 bits. TensorRT's has no such switch
+    (onnxruntime#26029); NVIDIA_TF32_OVERRIDE=0 in the environment turns it off for a whole process.
 
     Args:
         provider: its full name.
@@ -239,8 +252,9 @@ def _preload_libraries() -> None:
     import onnxruntime
 
     if preload := getattr(onnxruntime, "preload_dlls", None):  # from 1.21 on
-        with redirect_stdout(sys.stderr):  # it prints what it doesn't find, and the session's error says it again
-            preload()
+        # it prints what it doesn't find on stdout, which is the host program's; the session's error says it again
+        vars(onnxruntime)["print"] = partial(print, file=sys.stderr)
+        preload()
 
 
 @cache

@@ -68,6 +68,13 @@ class OpenVinoSession(BaseSession):
         self._idle: dict[str, list[Any]] = {}  # infer requests: each has the maps of one run
         self._loading = Lock()
         asked, found = (options.provider or _CPU).upper(), list(self._core.available_devices)
+        if asked.startswith("NPU"):
+            raise UnavailableError(
+                f"backend {NAME}: its NPUs take graphs of one size, computed in float16, and these are of any size and "
+                "float32; take cpu or gpu"
+            )
+        if options.threads is not None and asked != _CPU:
+            raise InputError(f"backend {NAME}: threads are the CPU's, and {asked.lower()} was asked for; leave one out")
         if asked not in found and not options.allow_fallback:
             raise UnavailableError(
                 f"backend {NAME}: no device {asked.lower()!r} here, only {', '.join(found).lower()}; install its "
@@ -104,6 +111,14 @@ class OpenVinoSession(BaseSession):
         try:
             return self._core.compile_model(self._core.read_model(os.fspath(path)), self.device, settings)
         except Exception as error:
+            if self.device != _CPU and self._options.allow_fallback:
+                self._device = _CPU
+                return self._load(part)
+            if self.device != _CPU:
+                raise UnavailableError(
+                    f"backend {NAME}: {self.device.lower()} can't run {path} ({_line(error)}); mend its driver, or add "
+                    "--allow-fallback"
+                ) from error
             raise BundleError(
                 f"{path}: OpenVINO {version('openvino')} can't load it on {self.device} ({_line(error)})"
             ) from error

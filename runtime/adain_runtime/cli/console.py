@@ -101,8 +101,13 @@ def command_app(commands: Mapping[str, Command], *, summary: str, epilog: str) -
 
     class Loading(TyperGroup):
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 click's types, or Typer's own copies
-            name, _, rest = super().resolve_command(ctx, args)
-            return name, None if name is None else commands[name].load(name), rest
+            name, placeholder, rest = super().resolve_command(ctx, args)
+            try:
+                return name, None if name is None else commands[name].load(name), rest
+            except AdainError:
+                if ctx.resilient_parsing:  # a shell that completes what is typed
+                    return name, placeholder, rest
+                raise
 
     app = new_app(summary, epilog=epilog, cls=Loading)
     app.callback()(_version_alone)

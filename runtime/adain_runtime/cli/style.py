@@ -14,7 +14,7 @@ from adain_runtime.cli import console
 from adain_runtime.cli.run import parse_weights
 from adain_runtime.errors import InputError
 from adain_runtime.files import identity
-from adain_runtime.jobs import find_contents
+from adain_runtime.jobs import find_contents, spell_kinds
 from adain_runtime.style import SUFFIX, Style, check_encoder, check_suffix, mix
 from adain_runtime.stylizer import EMBEDDED_MODEL, MAX_PIXELS, STYLE_SIZE, Stylizer
 
@@ -125,7 +125,11 @@ def _paintings(image: str) -> list[Path]:
             return [Path(image)]  # it is refused as an image
     except OSError as error:  # such as a name that is too long
         raise InputError(f"{image}: can't be read ({error.strerror}); check the path") from error
-    return find_contents(image).files
+    found = find_contents(image)
+    if found.passed_over:
+        others = spell_kinds(found.passed_over)
+        console.say(f"adain-style: {others} can't be read here and are passed over: convert them first")
+    return found.files
 
 
 def _refuse_replacing(output: Path, inputs: list[str]) -> None:

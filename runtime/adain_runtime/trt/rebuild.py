@@ -19,6 +19,7 @@ from adain_runtime.trt.bar import build_bar
 from adain_runtime.trt.options import BuildError, Options
 from adain_runtime.trt.sidecar import Here, Sidecar
 
+_BUILDER = 2  # 1 left TF32 on
 _ERRORS: dict[int, type[AdainError]] = {1: QualityError, 2: InputError, 3: UnavailableError}
 
 
@@ -84,6 +85,7 @@ def cache_key(kit: Bundle, here: Here, options: Options) -> str:
     """Changes with the graphs, the weights, the options, TensorRT, the GPU and the system."""
     digests = {name: entry.sha256 for name, entry in kit.manifest.files.items() if name.endswith((".onnx", ".bin"))}
     parts = {"files": digests, "here": asdict(here), "options": options.to_json(), "schema": build.SIDECAR_SCHEMA}
+    parts["builder"] = _BUILDER
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
