@@ -28,7 +28,7 @@ faults: setup ## which sabotaged backends are caught, the table of docs/parity.m
 	$(BIN)/python tests/faults_table.py
 
 test: setup ## all tests, on up to four cores
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## ruff: style and import directions
 	$(BIN)/ruff check .

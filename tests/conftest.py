@@ -27,6 +27,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # each core has its own process: more t
 os.environ["ADAIN_CACHE"] = "off"  # of styles: no test reads what another left, or writes to the home of who runs it
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The file that takes longest first, so that it isn't left to one process at the end."""
+    items.sort(key=lambda item: item.path.name != "test_vgg19.py")
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The checkout that the tests stand in."""
