@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from adain_runtime.tiling import choose_side
 StyleLike = Style | ImageLike  # a Style, an image, or the path of an image or of a .adainstyle file
 
 
+_COUNTS = re.compile(r" \(\d.*\)")  # what Core ML's device says of its operations, once something has run
+
+
 class StyleEncoder:
     """Makes styles with the encoder of an open bundle.
 
@@ -33,7 +37,6 @@ class StyleEncoder:
 
     def __init__(self, session: Session, cache: StyleCache) -> None:
         self._session, self._cache = session, cache
-        self._device = session.device  # as it is asked for: it may say more once something has run
 
     def prepare(self, source: StyleLike, recolour: bool, size: int | None, max_pixels: int | None) -> Style | Photo:
         """A style's numbers, or its image where it is to be recoloured after each content first.
@@ -68,8 +71,9 @@ class StyleEncoder:
             photo = resize_shorter(photo, size, enlarge=False)
         if recolour:
             return photo
+        device = self._session.device
         style = self.encode(photo, name)
-        if self._session.device.startswith(self._device):  # another is a fallback, known only now
+        if self._session.device.startswith(device):  # it may say more by now; another is a fallback, known only now
             self._cache.keep(key, style)
         return style
 
@@ -77,7 +81,8 @@ class StyleEncoder:
         """What a style's last digits depend on beside the image: the encoder, its precision and what runs it."""
         manifest = self._session.bundle.manifest
         encoder = sorted(entry.sha256 for entry in manifest.files.values())
-        return (manifest.encoder_id, manifest.target, manifest.precision, self._device, *encoder)
+        device = _COUNTS.sub("", self._session.device)
+        return (manifest.encoder_id, manifest.target, manifest.precision, device, *encoder)
 
     def encode(self, photo: Photo, name: str = "") -> Style:
         """The statistics of an image's features; of a large one in tiles, which gives the same."""

@@ -90,6 +90,7 @@ def test_a_recipe_gives_the_weights_of_its_commands(run, command, teacher_file, 
     first = [*common, "--content", pictures / "content", "--steps", "4", "--lr", "1e-3", "--until", "3"]
     assert command(*first, "--set", "perceptual_from=1", *frame(16, 24).split(), "-o", tmp_path / "a")[0] == 0
     begun = tmp_path / "a" / "small.safetensors"
+    common += ["--set", "perceptual_batch=4"]  # the preset's, which --batch takes the place of
     second = [*common, "--content", pictures / "style", "--steps", "2", "--seed", "1", "--init", begun]
     assert command(*second, *frame(24, 32).split(), "-o", tmp_path / "b")[0] == 0
     for stage, folder in (("1-rough", "a"), ("2-fine", "b")):

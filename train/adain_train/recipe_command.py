@@ -60,12 +60,12 @@ def recipe_command(
         for name in (stage.content, stage.style):
             if name not in folders:
                 raise InputError(f"{recipe}: stage {stage.name} takes {name}; give --data {name}=DIR")
-    rows, speaks, ending = list[dict[str, Any]](), True, "done"
+    rows, speaks, ending, trained = list[dict[str, Any]](), True, "done", False
     for stage, config, where in plan:
         folder = RunFolder(output / stage.name)
         if not _is_done(folder, config, where, teacher, init):
             left = None if minutes is None else max(1e-6, (ends - time.monotonic()) / 60)
-            if rows and left == 1e-6:  # it would make targets for minutes, to take one step
+            if trained and left == 1e-6:  # it would make targets for minutes, to take one step
                 ending = "time"
                 break
             console.say(f"stage {stage.name}: {len(rows) + 1} of {len(plan)}")
@@ -75,7 +75,7 @@ def recipe_command(
                 _maker(stage, config, where, teacher, (folders[stage.content], folders[stage.style]), output, init),
                 resume=True,
             )
-            ending = outcome.ending
+            ending, trained = outcome.ending, True
         rows.append(_row(stage, config, folder))
         init = folder.weights(config)
         if ending != "done":
