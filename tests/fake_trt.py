@@ -187,8 +187,8 @@ class Builder:
             monitor.phase_start("Building", None, 3)
             for step in range(3):
                 monitor.phase_start("Tactics", "Building", 1)
-                if os.environ.get("FAKE_TRT_SLOW"):
-                    time.sleep(0.5)
+                while (awaited := os.environ.get("FAKE_TRT_WAIT")) and not os.path.exists(awaited):  # noqa: PTH110
+                    time.sleep(0.01)
                 alive = monitor.step_complete("Tactics", 0)
                 monitor.phase_finish("Tactics")
                 if not (alive and monitor.step_complete("Building", step)):
@@ -202,6 +202,7 @@ class Builder:
             "version": __version__,
             "capability": list(fake_cuda.DEVICE.capability),
             "profile": config._profiles[0]._shapes,
+            "portable": config.hardware_compatibility_level is HardwareCompatibilityLevel.AMPERE_PLUS,
             "compatible": BuilderFlag.VERSION_COMPATIBLE in config._flags,
             "level": config.builder_optimization_level,
         }
@@ -227,6 +228,10 @@ class Runtime:
         allowed = head["compatible"] and self.engine_host_code_allowed
         if head["version"] != __version__ and not allowed:
             _error(self._logger, "The engine plan file is not compatible with this version of TensorRT")
+            return None
+        built, here = tuple(head["capability"]), fake_cuda.DEVICE.capability
+        if built != here and not (head["portable"] and min(built, here) >= (8, 0)):
+            _error(self._logger, "The engine plan file is generated on an incompatible device")
             return None
         return ICudaEngine(self._logger, head, body[4 + length :])
 

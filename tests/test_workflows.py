@@ -187,6 +187,13 @@ def test_the_action_is_called_with_inputs_that_it_has_and_uses_all_of_them():
         ("adain-edge==0.1.0", "adain-edge[export]==0.1.0"),
         ("adain-edge >=0.1,<1", "adain-edge[export] >=0.1,<1"),
         ("adain-edge @ git+https://example.org/x@v1", "adain-edge[export] @ git+https://example.org/x@v1"),
+        ("adain-edge@git+https://example.org/x@v1", "adain-edge[export] @ git+https://example.org/x@v1"),
+        ("git+https://example.org/x@v1", "adain-edge[export] @ git+https://example.org/x@v1"),
+        (
+            "https://example.org/adain_edge-0.1.0.tar.gz",
+            "adain-edge[export] @ https://example.org/adain_edge-0.1.0.tar.gz",
+        ),
+        ("dist/adain_edge-0.1.0-py3-none-any.whl", "dist/adain_edge-0.1.0-py3-none-any.whl[export]"),
         ("/home/runner/a @ b/main", "/home/runner/a @ b/main[export]"),
         ("./dist/adain_edge-0.1.0-py3-none-any.whl", "./dist/adain_edge-0.1.0-py3-none-any.whl[export]"),
     ],

@@ -96,7 +96,7 @@ def collect_command(
     """Find the range of what enters every convolution, over pairs of content and style."""
     chosen_method = method_named("--method", method)
     check_percentile(percentile)
-    _check_outputs(output, save_pairs)
+    _check_outputs(output, save_pairs, repeat)
     if plain and (equalise or correct_bias):
         raise InputError("--equalise and --correct-bias are judged on stylised images, and --plain has none")
     network = load_network(checkpoint or embedded_checkpoint())
@@ -186,13 +186,14 @@ def _folder(kind: Literal["content", "style"], given: Path | None, other: Path |
     return samples
 
 
-def _check_outputs(output: Path, save_pairs: Path | None) -> None:
+def _check_outputs(output: Path, save_pairs: Path | None, repeat: Path | None) -> None:
     """Refuse what can't be written, or is surely not meant, before the work is done."""
     check_json_path("-o", output)
     if save_pairs is not None:
         check_json_path("--save-pairs", save_pairs)
-    if save_pairs is not None and save_pairs.resolve() == output.resolve():
-        raise InputError(f"--save-pairs {save_pairs}: that is where the calibration goes; choose another")
+    for option, other in (("--save-pairs", save_pairs), ("--repeat", repeat)):
+        if other is not None and other.resolve() == output.resolve():
+            raise InputError(f"{option} {other}: that is where the calibration goes; choose another with -o")
 
 
 def _layer_table(made: Calibration, found: Mapping[str, Histogram]) -> Table:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
+from adain_runtime.decode import stated_size
 from adain_runtime.errors import InputError
 from adain_runtime.files import sha256_file
 from adain_runtime.image import Photo, load_image, resize_shorter
-from adain_runtime.jobs import find_contents
+from adain_runtime.jobs import find_contents, spell_kinds
 from adain_runtime.manifest import Sizes
 from adain_runtime.planes import planes_for
 
@@ -21,6 +21,7 @@ SMALLEST = 64
 """Pixels a side: under this a map has few cells, and its borders weigh more than the picture."""
 
 _LONGEST = 4  # times the shorter side: a panorama's memory is bounded
+_MOST_PIXELS = 100_000_000  # of an image, as everywhere
 _SHOWN = 3
 
 
@@ -41,19 +42,25 @@ class ImageFolder:
         files: what was chosen of it, sorted by name.
         twins: names that were left out, each the same bytes as one that is there.
         known: names that were left out because their bytes were asked not to be taken.
+        passed_over: pictures of kinds that aren't read here.
     """
 
     folder: Path
     files: tuple[ImageFile, ...]
     twins: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
+    passed_over: tuple[Path, ...] = ()
 
     def notes(self) -> list[str]:
         """What was left out, one line each."""
         said = (("that are there twice", self.twins), ("that the calibration saw", self.known))
-        return [
+        notes = [
             f"{self.folder}: {len(names)} left out {why} ({', '.join(names[:_SHOWN])})" for why, names in said if names
         ]
+        if self.passed_over:
+            kinds = spell_kinds(self.passed_over)
+            notes.append(f"{self.folder}: {kinds} can't be read here and are passed over: convert them first")
+        return notes
 
     def planes(self, index: int, *, size: int, stride: int) -> NDArray[np.float32]:
         """One image as [1, 3, H, W] float32 in [0, 1], H and W multiples of ``stride``.
@@ -85,7 +92,7 @@ def open_folder(folder: Path, *, most: int, seed: int, known: Callable[[str], bo
     Raises:
         InputError: no such folder, no image in it, or one that can't be read or is too small.
     """
-    names = _names(folder)
+    names, passed_over = _names(folder)
     left_out = () if known is None else tuple(name for name in names if known(_digest(folder / name)))
     names = [name for name in names if name not in left_out]
     if len(names) > most:
@@ -98,9 +105,8 @@ def open_folder(folder: Path, *, most: int, seed: int, known: Callable[[str], bo
         digest = _digest(folder / name)
         if by_digest.setdefault(digest, name) != name:
             twins.append(name)
-    return ImageFolder(
-        folder, tuple(ImageFile(name, digest) for digest, name in by_digest.items()), tuple(twins), left_out
-    )
+    files = tuple(ImageFile(name, digest) for digest, name in by_digest.items())
+    return ImageFolder(folder, files, tuple(twins), left_out, passed_over)
 
 
 def find_again(folder: Path, files: Sequence[ImageFile]) -> ImageFolder:
@@ -124,10 +130,12 @@ def find_again(folder: Path, files: Sequence[ImageFile]) -> ImageFolder:
     return ImageFolder(folder, tuple(files))
 
 
-def _names(folder: Path) -> list[str]:
+def _names(folder: Path) -> tuple[list[str], tuple[Path, ...]]:
+    """Names of the images, and the pictures of kinds that aren't read here."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give one that holds images")
-    return [path.name for path in find_contents(str(folder))[0] if path.name[0] != "."]
+    found = find_contents(str(folder))
+    return [path.name for path in found.files if path.name[0] != "."], tuple(found.passed_over)
 
 
 def _digest(path: Path) -> str:
@@ -140,10 +148,14 @@ def _digest(path: Path) -> str:
 def _check_header(path: Path) -> None:
     """Look at an image's size alone, so that a folder is refused before any work."""
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: no image that can be read ({error}); take it out of the folder") from error
+        height, width = stated_size(path, None)
+    except InputError as error:
+        raise InputError(f"{error}; or take it out of the folder") from error
+    if width * height > _MOST_PIXELS:
+        raise InputError(
+            f"{path}: {width}x{height}, more than {_MOST_PIXELS:,} pixels; make it smaller, or take it out of the "
+            "folder"
+        )
     _check_size(path, width, height)
 
 

@@ -202,7 +202,7 @@ def _check_request(contents: Sequence[ImageFile], count: int, seed: int, size: i
     if not contents:
         raise InputError("no content images to draw pairs from; give a folder that holds some")
     if count < 1:
-        raise InputError(f"{count} pairs: nothing to calibrate on; give {RECOMMENDED} or more")
+        raise InputError(f"{count} pairs are none; give 1 or more ({RECOMMENDED} or more to calibrate with)")
     if size < SMALLEST:
         raise InputError(f"a size of {size} pixels is too small to calibrate with; give {SMALLEST} or more")
     if seed < 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -123,3 +124,14 @@ def check_json_path(option: str, path: Path) -> None:
         raise InputError(f"{option} {path}: a JSON file is written; name it {path.stem or 'calibration'}.json")
     if not path.parent.is_dir():
         raise InputError(f"{option} {path}: no folder {path.parent}; make it, or choose another")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{option} {path}: a pipe or a device; name a file")
+    try:
+        with TemporaryDirectory(
+            prefix=".adain-", dir=path.parent
+        ):  # permission bits don't tell of read-only file systems
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{option} {path}: can't be written ({error.strerror or error}); choose another folder"
+        ) from error

@@ -119,7 +119,7 @@ class Calibration:
         if self.weights_sha256 != digest:
             raise InputError(
                 f"the calibration was made for {self.network} with the weights {self.weights_sha256[:16]}, and this is "
-                f"{name} with {digest[:16]}; {_AGAIN}"
+                f"{name} with {digest[:16]}; give the checkpoint that it was made for, or {_AGAIN}"
             )
         if (self.network, self.encoder_id) != (name, encoder_id(network)):
             raise InputError(
@@ -127,6 +127,11 @@ class Calibration:
                 f"belong to {name} and encoder {encoder_id(network)}: it was changed by hand; {_AGAIN}"
             )
         wanted = layer_names(network)
+        if sorted(self.layers) == sorted(wanted) and tuple(self.layers) != tuple(wanted):
+            raise InputError(
+                "the calibration's layers are in another order than the network's, as where a tool sorted the file's "
+                "keys; bring the file back as it was written"
+            )
         if unknown := [layer for layer in self.layers if layer not in wanted]:
             raise InputError(f"the calibration has {', '.join(unknown[:3])}, and {name} has no such layer; {_AGAIN}")
         if missing := [layer for layer in wanted if layer not in self.layers]:
@@ -177,7 +182,10 @@ class Calibration:
             raise InputError("layers: there are none")
         int8 = values["int8"]
         if not isinstance(int8, list) or int8 != [name for name in layers if name in int8]:
-            raise InputError(f"int8: expected some of the layers, each once and in their order, found {int8}")
+            raise InputError(
+                f"int8: expected some of the layers, each once and in their order, found {int8}; "
+                "where a tool sorted the file's keys, bring it back as it was written"
+            )
         return cls(
             network=strict_json.text("network", values["network"]),
             weights_sha256=strict_json.hexadecimal("weights_sha256", values["weights_sha256"]),

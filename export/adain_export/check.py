@@ -59,8 +59,8 @@ def check(
     """Run every part of a bundle on every size and compare.
 
     A CPU runtime may keep float32 between the operations of an fp16 graph, and so looks better than a device that
-    computes in half. So for fp16 the parts are also run in torch with every result rounded to float16, and the worse
-    of the two is what holds and what is recorded.
+    computes in half. So for fp16, the float layers of int8 too, the parts are also run in torch with every result
+    rounded to float16, and the worse of the two is what holds and what is recorded.
 
     Args:
         session: the written bundle, open.
@@ -80,7 +80,7 @@ def check(
     stride = network.spec.stride
     sizes = [(batch, _fitting(height, stride), _fitting(width, stride)) for batch, height, width in sizes]
     runners: dict[str, Run] = {runtime: session.run}
-    if request.accuracy == "fp16" and limits is None:
+    if request.precision == "fp16" and limits is None:
         half = with_precision(network, "fp16")
         runners["torch rounding to float16"] = _torch_run(half)
     in_float = _torch_run(network)

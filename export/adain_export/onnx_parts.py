@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from adain_export import rewrites
@@ -13,12 +15,14 @@ from adain_export.quantise import OPSET as INT8_OPSET
 from adain_export.quantise import quantise
 from adain_export.stored_weights import store_half
 from adain_export.target import INT8_REWRITES, REWRITES, GraphRequest
+from adain_model.network import Upsample
 from adain_runtime.manifest import PART_NAMES, DType, Part
 from adain_runtime.parts import part_interface
 
 if TYPE_CHECKING:
     import onnx
 
+    from adain_export.calibration import Calibration
     from adain_export.target import Request
     from adain_model.network import Network
 
@@ -48,7 +52,7 @@ def onnx_parts(network: Network, request: Request) -> OnnxParts:
     """
     request = GraphRequest.of(request)
     int8 = request.int8
-    rewritten = copy.deepcopy(network) if int8 is None else int8.calibration.prepared(network)
+    rewritten = copy.deepcopy(network) if int8 is None else _prepared(network, int8.calibration, request.rewrites)
     fitting = REWRITES if int8 is None else INT8_REWRITES
     applied = rewrites.apply(rewritten, [name for name in request.rewrites if name in fitting])
     rewritten = with_precision(rewritten, request.precision)
@@ -69,3 +73,14 @@ def onnx_parts(network: Network, request: Request) -> OnnxParts:
         for model in models.values():
             store_half(model)
     return OnnxParts(models, interfaces, applied)
+
+
+def _prepared(network: Network, calibration: Calibration, asked: Collection[str]) -> Network:
+    """Weights ready to become codes; biases are corrected for the codes of the phase rewrite, and for these alone."""
+    if "phase" not in asked:
+        improvements = calibration.improvements
+        steps = list(network.decoder.named_steps())
+        others = {f"decoder.{name}" for (_, before), (name, _) in pairwise(steps) if isinstance(before, Upsample)}
+        bias = {layer: values for layer, values in improvements.bias.items() if layer not in others}
+        calibration = replace(calibration, improvements=replace(improvements, bias=bias))
+    return calibration.prepared(network)

@@ -22,7 +22,10 @@ else:
 FILE = Path(__file__).with_name("tolerances.toml")
 ANY = "any"
 PartName = Literal["encoder", "decoder", "stylizer"]
-_STEP, _BYTES_PSNR = 1.01 / 255, 55.0
+_ROUNDED = {"max_abs": 1.01 / 255, "composition": 1e-3, "content_loss": 2e-2, "style_loss": 5e-3}
+"""What is added where images are bytes, as values between two of them fall either way: one step; the worst of 32 cases
+of both networks in ONNX Runtime and OpenVINO was 2.0e-4, 5.4e-3 (a style of one colour) and 1.4e-3."""
+_BYTES_PSNR = 55.0
 _LARGEST = 1 << 20  # bytes of a TOML file that a person wrote
 
 
@@ -149,8 +152,10 @@ def on_bytes(limits: Limits) -> Limits:
     """Limits where images are bytes: a value between two of them may be rounded to either, and that in few places."""
 
     def loosened(part: Metrics) -> Metrics:
-        step = None if part.max_abs is None else part.max_abs + _STEP
-        return replace(part, max_abs=step, psnr=None if part.psnr is None else min(part.psnr, _BYTES_PSNR))
+        wider = {
+            name: None if (limit := getattr(part, name)) is None else limit + more for name, more in _ROUNDED.items()
+        }
+        return replace(part, **wider, psnr=None if part.psnr is None else min(part.psnr, _BYTES_PSNR))
 
     return replace(limits, decoder=loosened(limits.decoder), stylizer=loosened(limits.stylizer))
 

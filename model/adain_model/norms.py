@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from adain_runtime.errors import InputError
 
+_FADES = 1e-3  # of a mask: under this share features fade to the content's own
 _NO_REGION = 1e-12  # cells; far below any mask that changes a pixel, far above what float32 can't divide by
 
 
@@ -203,10 +204,12 @@ def spatial_adain(
     Region k has weights ``w_k`` and ``n_k = sum(w_k)`` cells. Its content statistics are
     ``mean_k = sum(w_k x) / n_k`` and ``std_k = sqrt(sum(w_k (x - mean_k)^2) / d_k + eps)``, and
 
-    ``t = sum_k w_k * AdaIN_k(x) + (1 - sum_k w_k) * x``
+    ``t = sum_k w_k * AdaIN_k(x) / sum_k w_k``
 
-    so that a soft edge blends the two affine maps, and what no mask covers passes unchanged. Where masks
-    add up to more than 1 they are divided by their sum. ``d_k = max(n_k - correction, n_k / 2)``: that is
+    so that a soft edge between regions blends their affine maps; what no mask covers passes unchanged. Where masks add
+    up to less than 1 the picture fades, and that is for pixels: features that faded too would fade it twice; they do
+    under a thousandth, where statistics of hardly any cells say nothing. Where masks add up to more than 1 they are
+    divided by their sum. ``d_k = max(n_k - correction, n_k / 2)``: that is
     ``n_k - correction`` from two cells on, and below, where an unbiased variance does not exist, it goes on
     without a jump. One mask of ones is plain AdaIN.
 
@@ -240,14 +243,16 @@ def spatial_adain(
     wide = _widened(content)
     weights = masks.to(wide.dtype).clamp_min(0.0)
     weights = weights / weights.sum(dim=1, keepdim=True).clamp_min(1.0)
-    result = wide * (1.0 - weights.sum(dim=1, keepdim=True))
+    covered = weights.sum(dim=1, keepdim=True)
+    shares = weights / covered.clamp_min(_FADES)
+    result = wide * (1.0 - shares.sum(dim=1, keepdim=True))
     for region in range(regions):
         weight = weights[:, region : region + 1]
         mean, std = _region_stats(wide, weight, correction=correction, eps=eps)
         styled = _restyled(
             wide, mean, std, style_means[..., region, :, :, :], style_stds[..., region, :, :, :], alpha=alpha
         )
-        result = result + weight * styled
+        result = result + shares[:, region : region + 1] * styled
     return result.to(content.dtype)
 
 

@@ -8,9 +8,7 @@ from adain_export.tolerances import Limits, PartName
 from adain_parity.layers import Traced
 from adain_parity.results import Blame, LayerError, Part, Stage, StageError
 
-STAGES: tuple[Stage, ...] = ("encoder", "adain", "decoder")
 _STATISTICS = ("mean_error", "std_error", "statistics")
-_COMPOSITION = "composition"
 Trace = Callable[[PartName], Traced]
 
 
@@ -38,14 +36,18 @@ def assign(parts: Sequence[Part], limits: Limits, trace: Trace, *, always: bool 
             return None
         traced = trace("stylizer")
         sentence = "every stage is within its tolerance" + _unseen(traced)
-        return Blame(sentence, stages=stages, curve=traced.curve)
+        return Blame(sentence, stages=stages, curve=_own_curve(traced))
     part = _where(stage, by_name)
     traced = trace(part)
     first = next((layer for layer in traced.curve if not layer), None)
     if part == "stylizer" and first is not None:
         stage = stage_of(first.layer)
     return Blame(
-        _sentence(stage, part, traced, first), stage, None if first is None else first.layer, stages, traced.curve
+        _sentence(stage, part, traced, first),
+        stage,
+        None if first is None else first.layer,
+        stages,
+        _own_curve(traced),
     )
 
 
@@ -101,11 +103,22 @@ def _where(stage: Stage, parts: dict[PartName, Part]) -> PartName:
 def _sentence(stage: Stage, part: PartName, traced: Traced, first: LayerError | None) -> str:
     if first is not None:
         error = "not finite" if first.error is None else f"{first.error:.2g}"
-        return f"{stage}, from {first.layer} on in the {part}'s graph ({error}, allowed {first.tolerance:g})"
+        too = f", in {traced.elsewhere} too" if traced.elsewhere else ""
+        return f"{stage}, from {first.layer} on in the {part}'s graph{too} ({error}, allowed {first.tolerance:g})"
+    if traced.curve and traced.elsewhere:
+        good = f"every layer of the {part}'s graph is good in {traced.elsewhere}"
+        return f"{stage}; {good}, so it is how this backend runs it"
     if traced.curve:
         return f"{stage}; every layer of the {part}'s graph alone is good, so it is what is done around the graph"
     return f"{stage}{_unseen(traced)}"
 
 
+def _own_curve(traced: Traced) -> tuple[LayerError, ...]:
+    """The curve, where it is of what the backend itself computes."""
+    return () if traced.elsewhere else traced.curve
+
+
 def _unseen(traced: Traced) -> str:
+    if traced.elsewhere:
+        return f" (its layers can't be looked into; in {traced.elsewhere} they were)"
     return f" (its layers can't be looked into: {traced.unavailable})" if traced.unavailable else ""

@@ -9,7 +9,7 @@ from math import isinf
 from adain_parity.curve_plot import curve_svg
 from adain_parity.embedded_pictures import Shown
 from adain_parity.overview import case_pictures, case_title, duration_text, printable, psnr_text, share_text, small_text
-from adain_parity.results import DIFFERENCE_GAIN, Case, Part, Verdict
+from adain_parity.results import DIFFERENCE_GAIN, NOT_FINITE, Case, Part, Verdict
 from adain_parity.tolerance_used import METRICS, Used, case_used, share
 
 
@@ -155,7 +155,8 @@ def _part(part: Part) -> str:
         "<th class=number>limit</th><th class=number>used</th></tr></thead><tbody>"
     ]
     if not part.finite:
-        lines.append('<tr class="beyond"><th>finite</th><td class="number" colspan="3">not every value is</td></tr>')
+        what, said = ("finite", "not every value is") if NOT_FINITE in part.failures else ("result", "none came out")
+        lines.append(f'<tr class="beyond"><th>{what}</th><td class="number" colspan="3">{said}</td></tr>')
     for metric in METRICS:
         found, limit = getattr(part.found, metric), getattr(part.limits, metric)
         if found is None and (limit is None or not part.finite):

@@ -208,7 +208,7 @@ class _Runner:
         if self.broken:
             return
         try:
-            picture = Stylizer(self.tap).stylize([content], [style])[0]
+            picture = Stylizer(self.tap).stylize([content], [style], tile="off")[0]  # tiles are no run of the stylizer
         except QualityError as error:
             if self.tap is reference:
                 raise

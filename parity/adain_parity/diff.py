@@ -69,7 +69,7 @@ class Comparison:
 
 
 def compare_runs(before: Run, after: Run, *, threshold: float = THRESHOLD) -> Comparison:
-    """Hold every case against the case of the same id in another run.
+    """Hold every case against the case of the same id, pictures, size and alpha in another run.
 
     Args:
         before: the first run.
@@ -77,10 +77,15 @@ def compare_runs(before: Run, after: Run, *, threshold: float = THRESHOLD) -> Co
         threshold: how much the share of the tolerance that a passing case uses may change before it is called worse or
             better: 0.1 is a tenth of the tolerance.
     """
-    old, new = ({case.id: case for case in run.cases} for run in (before, after))
-    made = [_difference(old.get(case.id), case, threshold) for case in after.cases]
-    made += [Difference("gone", case, None) for case in before.cases if case.id not in new]
+    old, new = ({(case.id, *_what(case)): case for case in run.cases} for run in (before, after))
+    made = [_difference(old.get(name), case, threshold) for name, case in new.items()]
+    made += [Difference("gone", case, None) for name, case in old.items() if name not in new]
     return Comparison(tuple(made), tuple(_notes(before, after, made)))
+
+
+def _what(case: Case) -> tuple[object, ...]:
+    """What a case is of, whatever its id: ids are of letters and digits, and two pictures may share one."""
+    return case.content, case.style, case.alpha, case.height, case.width
 
 
 def _difference(before: Case | None, after: Case, threshold: float) -> Difference:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from adain_runtime.spec import NetworkSpec
 
 
+_LOOKED_INTO_ON = "CPUExecutionProvider"  # where `adain_parity.onnx_layers` runs graphs
+
+
 @runtime_checkable
 class Traceable(Protocol):
     """A session that can be looked into. A protocol, so that another package's session offers it by a method alone."""
@@ -52,10 +55,12 @@ class Traced:
     Attributes:
         curve: error by depth; empty where the session can't be looked into.
         unavailable: why it is empty.
+        elsewhere: what ran the graph in the session's place, where that can't be looked into itself.
     """
 
     curve: tuple[LayerError, ...] = ()
     unavailable: str = ""
+    elsewhere: str = ""
 
 
 def traced(job: Job) -> Traced:
@@ -81,9 +86,10 @@ def traced(job: Job) -> Traced:
             if style is not None and on_style and all(made):
                 other = _looked_into(session, job, style, on_style)
                 made = made if all(other) else other
+            own = isinstance(session, Traceable) or session.device == _LOOKED_INTO_ON
     except UnavailableError as error:
         return Traced(unavailable=str(error))
-    return Traced(curve=made)
+    return Traced(curve=made, elsewhere="" if own else "ONNX Runtime on the CPU")
 
 
 def _looked_into(

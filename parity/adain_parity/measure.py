@@ -11,7 +11,7 @@ import torch
 from adain_export.tolerances import PARTS, Limits, Metrics
 from adain_model.similarity import luminance, ssim
 from adain_parity.reference import Floats, Reference, Truth
-from adain_parity.results import Part, PartName
+from adain_parity.results import NOT_FINITE, Part, PartName
 from adain_runtime.metrics import cosine, max_abs, psnr, relative_l2
 
 _SMALLEST_SSIM = 11  # pixels: the side of its window
@@ -51,7 +51,7 @@ def measure(
             made.append(replace(empty, seconds=seconds.get(part)))
         elif part in measured:
             metrics = measured[part]
-            failures = ("values that are not finite",) if metrics is None else metrics.beyond(limits.part(part))
+            failures = (NOT_FINITE,) if metrics is None else metrics.beyond(limits.part(part))
             made.append(
                 Part(part, metrics or Metrics(), limits.part(part), metrics is not None, failures, seconds.get(part))
             )

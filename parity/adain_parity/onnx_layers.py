@@ -12,6 +12,7 @@ from onnx import ModelProto, NodeProto
 from adain_runtime import telemetry
 from adain_runtime.backend import Array
 from adain_runtime.bundle import Bundle
+from adain_runtime.pixels import takes_bytes, to_bytes
 
 _WEIGHT = ".weight"
 _PARTS = ("encoder.", "decoder.")
@@ -41,7 +42,9 @@ def layers(bundle: Bundle, part: str, feeds: Mapping[str, Array]) -> Iterator[tu
     settings.log_severity_level = _FATAL_ONLY
     session = onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
     types = {tensor.name: tensor.dtype for tensor in bundle.part(part).inputs}
-    given = {name: values.astype(types[name], copy=False) for name, values in feeds.items()}
+    taken = bundle.part(part)
+    ready = to_bytes(taken, feeds) if takes_bytes(taken) else feeds
+    given = {name: values.astype(types[name], copy=False) for name, values in ready.items()}
     outputs = [output.name for output in model.graph.output]
     made = dict(zip(outputs, session.run(outputs, given), strict=True))
     shifts = shifts_of(model)

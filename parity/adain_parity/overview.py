@@ -180,11 +180,11 @@ def case_pictures(case: Case) -> str:
 
 
 def share_text(used: Used | None) -> str:
-    """``43%``, ``12x`` ``not finite``, or ``beyond`` where nothing is allowed."""
+    """``43%``, ``12x`` ``not finite``, ``no result``, or ``beyond`` where nothing is allowed."""
     if used is None:
         return "-"
     if isinf(used.share):
-        return "not finite" if used.metric == "finite" else "beyond"
+        return {"finite": "not finite", "result": "no result"}.get(used.metric, "beyond")
     return f"{100 * used.share:.0f}%" if used.share < 9.995 else f"{used.share:.0f}x"
 
 

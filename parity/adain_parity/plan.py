@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
 
+from adain_export.target import BYTES
 from adain_export.tolerances import Limits, limits_of
 from adain_parity.artefacts import EXPORT_LIMITS, Model, bundle_for
 from adain_parity.matrix import BackendRow, Cell, Matrix, parse_size
@@ -17,11 +18,27 @@ from adain_parity.results import Case
 from adain_parity.sandbox import process_pool
 from adain_runtime.bundle import Bundle
 from adain_runtime.errors import InputError
+from adain_runtime.manifest import Manifest
 
 TORCH = "torch"
-Probed = Callable[[str], str]
-"""Why a backend doesn't work here; empty where it does."""
+
 Step = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What asking a backend whether it works here gave.
+
+    Attributes:
+        problem: why it doesn't; empty where it does.
+        died: it crashed or hung when it was asked, which is a fault and no absence.
+    """
+
+    problem: str = ""
+    died: bool = False
+
+
+Probed = Callable[[str], Asked]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +54,8 @@ class Planned:
         limits: what it is held to.
         float_limits: what it would be held to without int8.
         sizes: HEIGHTxWIDTH that it is built for, where it is only built.
+        given: the bundle that a person gave; None for one of the matrix.
+        eight_bits: its images are bytes, so the reference's are rounded to bytes before they are compared.
     """
 
     case: Case
@@ -47,6 +66,8 @@ class Planned:
     limits: Limits
     float_limits: Limits
     sizes: tuple[str, ...] = ()
+    given: Path | None = None
+    eight_bits: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,8 +106,8 @@ def planned(
     ]
 
     def artefact(row: BackendRow, precision: str, model: Model) -> _Artefact:
-        if problem := probed(row.name):
-            return _Artefact(None, problem)
+        if (asked := probed(row.name)).problem:
+            return _Artefact(None, asked.problem, failed=asked.died)
         if row.name == TORCH:
             return _Artefact(model.checkpoint)
         step(f"exporting {model.name} for {row.target or row.name} {precision}")
@@ -140,11 +161,28 @@ def planned_bundles(
             has = ", ".join(dict.fromkeys(row.target or row.name for row in matrix.backends))
             raise InputError(f"{bundle.path}: is for {manifest.target}, and this matrix has backends for {has}")
         for row in rows:
-            problem = probed(row.name)
-            artefact = _Artefact(None, problem) if problem else _Artefact(bundle.path)
-            limits = limits_of(row.name, manifest.precision, target=manifest.target)
-            made += _cases(matrix, row, manifest.precision, model, artefact, limits)
+            asked = probed(row.name)
+            artefact = _Artefact(None, asked.problem, asked.died) if asked.problem else _Artefact(bundle.path)
+            limits = limits_of(row.name, _accuracy(manifest), target=manifest.target)
+            fitting = _of_its_sizes(row, matrix, manifest)
+            cases = _cases(matrix, fitting, manifest.precision, model, artefact, limits)
+            buffers = manifest.options.get("io") == "image"
+            made += [replace(plan, given=bundle.path, eight_bits=plan.eight_bits or buffers) for plan in cases]
     return _distinct(made)
+
+
+def _accuracy(manifest: Manifest) -> str:
+    """What the tolerances call a bundle: its label, but images of bytes around float32 have their own in Core ML."""
+    eight_bits = (manifest.target, manifest.precision, manifest.options.get("io")) == ("coreml", "fp32", "image")
+    return "fp32-8bits" if eight_bits else manifest.precision
+
+
+def _of_its_sizes(row: BackendRow, matrix: Matrix, manifest: Manifest) -> BackendRow:
+    """The row, with a bundle's own sizes where it has no other and the row has none of them."""
+    exact = manifest.sizes.exact
+    if not exact or any(parse_size(size) in exact for size in row.sizes or matrix.sizes):
+        return row
+    return replace(row, sizes=tuple(f"{height}x{width}" for height, width in exact))
 
 
 def _exported(matrix: Matrix, model: Model, row: BackendRow, precision: str, root: Path, cache: Path) -> _Artefact:
@@ -186,7 +224,9 @@ def _cases(
                 reason=artefact.reason or "not run yet",
                 bundle=artefact.path.name if artefact.path else "",
             )
-            yield Planned(case, model, row, artefact.path, cell, limits, without, sizes if row.only_builds else ())
+            built_for = sizes if row.only_builds else ()
+            eight_bits = precision.endswith(BYTES)
+            yield Planned(case, model, row, artefact.path, cell, limits, without, built_for, eight_bits=eight_bits)
 
 
 def _largest(sizes: Sequence[str]) -> Cell:

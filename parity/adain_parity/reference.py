@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from adain_export.check import to_eight_bits
 from adain_model.network import Network
 from adain_model.norms import channel_stats
 from adain_parity.composition import affine
@@ -56,6 +57,11 @@ class Truth:
         flat = {"encoder.image": self.image, "encoder.style_image": self.style_image}
         flat |= {f"decoder.{name}": values for name, values in self.decoder_feeds.items()}
         return flat | {f"stylizer.{name}": values for name, values in self.stylizer_feeds.items()}
+
+
+def in_eight_bits(truth: Truth) -> Truth:
+    """The truth with its images rounded as a backend's are whose images are bytes."""
+    return replace(truth, decoded=to_eight_bits(truth.decoded), stylized=to_eight_bits(truth.stylized))
 
 
 class Reference:

@@ -22,6 +22,7 @@ from adain_runtime.files import replacing_file
 SCHEMA_VERSION = 1
 SCHEMA = Path(__file__).with_name("parity.schema.json")
 FILE = "parity.json"
+NOT_FINITE = "values that are not finite"
 _LARGEST = 1 << 28  # bytes; a run of ten thousand cases is some ten megabytes
 
 Verdict = Literal["passed", "failed", "skipped", "crashed", "timed out", "built"]
@@ -39,7 +40,8 @@ class Part:
         part: which.
         found: what was measured.
         limits: what it was held to.
-        finite: whether every value that came out is finite; where not, ``found`` is empty.
+        finite: whether values came out, and every one is finite; where not, ``found`` is empty, and ``failures`` has
+            `NOT_FINITE` or what it raised.
         failures: what is beyond its limit, a phrase each, such as ``psnr 31.2 below 40``; empty is good.
         seconds: median wall-clock time of the part on this input; None where it was not timed.
     """

@@ -21,9 +21,9 @@ from adain_parity.builds import built_case
 from adain_parity.layers import Traced, read_traced
 from adain_parity.matrix import Limits
 from adain_parity.measure import measure
-from adain_parity.plan import Planned
+from adain_parity.plan import Asked, Planned
 from adain_parity.processes import outcome_of, start
-from adain_parity.reference import Floats, Reference, Truth
+from adain_parity.reference import Floats, Reference, Truth, in_eight_bits
 from adain_parity.results import DIFFERENCE_GAIN, Case, Pictures
 from adain_parity.sandbox import process_pool
 from adain_parity.truths import Truths
@@ -44,6 +44,10 @@ ACCELERATORS = (
     "opencl",
     "metal",
     "qnn",
+    "coreml",
+    "webgpu",
+    "nnapi",
+    "gpu",
 )
 """Providers that compute on another device than the CPU, and so never all bits of what a CPU computes."""
 
@@ -75,14 +79,14 @@ class Settings:
     root: Path = Path()
 
 
-def probe(backend: str, limits: Limits) -> str:
-    """Why a backend doesn't work here, asked in a process of its own; empty where it does."""
+def probe(backend: str, limits: Limits) -> Asked:
+    """Whether a backend works here, asked in a process of its own."""
     with TemporaryDirectory(prefix="adain-parity-") as folder:
         job = Job("probe", backend, str(Path(folder) / "result.json"))
         ended = start(job, Path(folder), limits)
-        return (
-            outcome_of(job).unavailable if ended else f"backend {backend}: asking whether it works here, {ended.reason}"
-        )
+        if ended:
+            return Asked(outcome_of(job).unavailable)
+        return Asked(f"backend {backend}: asking whether it works here, {ended.reason}", died=True)
 
 
 def run_cases(plans: Sequence[Planned], settings: Settings, report: Report = lambda *_: None) -> list[Case]:
@@ -154,7 +158,8 @@ class _Case:
         with np.load(job.outputs, allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
         limits = self.plan.limits
-        parts = measure(found, outcome.errors, outcome.seconds, limits, self.truth, self.truths.reference)
+        truth = in_eight_bits(self.truth) if self.plan.eight_bits else self.truth
+        parts = measure(found, outcome.errors, outcome.seconds, limits, truth, self.truths.reference)
         why = blame.assign(parts, limits, self._trace, always=self.settings.stages)
         problems = [f"{part.part}: {', '.join(part.failures)}" for part in parts if not part]
         if lie := provider_lie(self.plan.case.provider, outcome):

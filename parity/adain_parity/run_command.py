@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated
@@ -13,9 +14,9 @@ import typer
 from adain_parity import matrix as matrices
 from adain_parity.artefacts import open_models
 from adain_parity.machine import this_machine, tools
-from adain_parity.plan import planned, planned_bundles
+from adain_parity.plan import Planned, planned, planned_bundles
 from adain_parity.report import write_report
-from adain_parity.results import FILE, Reference, Run, timestamp
+from adain_parity.results import FILE, Case, Reference, Run, timestamp
 from adain_parity.run import Settings, probe, run_cases
 from adain_parity.sandbox import process_pool
 from adain_parity.terminal import show_run
@@ -109,12 +110,21 @@ def run_command(
         tools=tools(),
         reference=Reference("torch", tools()["torch"], "float64" if exact else "float32", "cpu"),
         cases=tuple(cases),
-        required=required,
+        required=tuple(dict.fromkeys((*required, *_unseen(plans, cases)))),
         seconds=round(perf_counter() - start, 3),
     )
     made.save(output / FILE)
     _show(made, output, as_json=as_json)
     raise typer.Exit(made.exit_code)
+
+
+def _unseen(plans: Sequence[Planned], cases: Sequence[Case]) -> list[str]:
+    """The backends of bundles that were given and of which no case ran: nothing was proved, and that is no success."""
+    skipped: dict[Path, list[Case]] = {}
+    for plan, case in zip(plans, cases, strict=True):
+        if plan.given is not None:
+            skipped.setdefault(plan.given, []).append(case)
+    return [case.backend for of in skipped.values() if all(one.verdict == "skipped" for one in of) for case in of]
 
 
 def _show(run: Run, output: Path, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from math import inf
 
-from adain_parity.results import Case, Metrics, Part, PartName
+from adain_parity.results import NOT_FINITE, Case, Metrics, Part, PartName
 
 METRICS = tuple(field.name for field in fields(Metrics))
 _GOOD_AT_ONE = ("ssim", "cosine")
@@ -22,7 +22,7 @@ class Used:
     Attributes:
         share: of the tolerance; infinite where a value is not finite or where none is allowed.
         part: which part was measured.
-        metric: a field of `Metrics`, or ``finite`` where a value was not.
+        metric: a field of `Metrics`, ``finite`` where a value was not, or ``result`` where none came out.
     """
 
     share: float
@@ -59,7 +59,7 @@ def part_used(part: Part, limits: Metrics | None = None) -> Used | None:
         limits: others than the part's own, to see two runs by one measure.
     """
     if not part.finite:
-        return Used(inf, part.part, "finite")
+        return Used(inf, part.part, "finite" if NOT_FINITE in part.failures else "result")
     held = limits or part.limits
     shares = ((metric, share(metric, getattr(part.found, metric), getattr(held, metric))) for metric in METRICS)
     found = [Used(value, part.part, metric) for metric, value in shares if value is not None]

@@ -23,6 +23,7 @@ from adain_runtime.backend import Array, Options, Session, get_backend, require
 from adain_runtime.bundle import Bundle
 from adain_runtime.errors import AdainError, InputError, UnavailableError
 from adain_runtime.files import replacing_file
+from adain_runtime.pixels import takes_bytes, to_bytes
 from adain_runtime.results import write_json
 from adain_runtime.session import check_feeds
 
@@ -155,7 +156,8 @@ def _not_taken(bundle: Bundle, feeds: Mapping[str, Array]) -> str:
     if part is None:
         return f"{bundle.path.name} has no stylizer part"
     try:
-        check_feeds("stylizer", part.inputs, dict(feeds), bundle.manifest.sizes)
+        given = to_bytes(part, feeds) if takes_bytes(part) else dict(feeds)
+        check_feeds("stylizer", part.inputs, given, bundle.manifest.sizes)
     except InputError as error:
         return f"{bundle.path.name} doesn't take this size: {error}"
     return ""
@@ -200,7 +202,12 @@ def build(job: Job) -> Outcome:
     from adain_parity.engines import build_parts, options_for
 
     try:
-        built = build_parts(Bundle.open(Path(job.model)), options_for(job.sizes, job.provider))
+        bundle = Bundle.open(Path(job.model))
+        if any(map(takes_bytes, bundle.manifest.parts.values())):
+            return Outcome(
+                unavailable=f"{bundle.path.name}: TensorRT takes no images of bytes; export it with --io float"
+            )
+        built = build_parts(bundle, options_for(job.sizes, job.provider))
     except (InputError, UnavailableError) as error:  # a size that it doesn't take, or nothing to build by
         return Outcome(unavailable=str(error))
     return Outcome(device=built.by, errors=built.errors, seconds=built.seconds, built_bytes=built.size)

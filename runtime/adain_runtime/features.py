@@ -80,8 +80,14 @@ class FileFeatures:
 
     def __init__(self, channels: int, height: int, width: int, dtype: np.dtype[Any]) -> None:  # noqa: ARG002 as above
         self._channels, self._width, self._dtype = channels, width, dtype
-        self._file: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 it lives as long as this object
-        self._where = tempfile.gettempdir()
+        try:
+            self._where = tempfile.gettempdir()
+            self._file: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 it lives as long as this object
+        except OSError as error:
+            raise InputError(
+                f"no temporary folder can be written, and features must be kept in one ({error.strerror or error}); "
+                "set TMPDIR to one that can, or make the picture smaller (--size)"
+            ) from error
 
     def put(self, rows: Span, columns: Span, values: _Array) -> None:
         """See ``Features``.

@@ -169,7 +169,11 @@ def save_image(photo: Photo | Image.Image, path: Path, *, quality: int = 95) -> 
         photo = Photo(_over(photo.rgb, photo.alpha, (255, 255, 255)))
     options = {**written.options, "quality": quality} if written.lossy else written.options
     encoded = io.BytesIO()  # in memory, so that whatever fails below is the disk, and says so
-    to_pil(photo).save(encoded, written.name, **options)
+    try:
+        to_pil(photo).save(encoded, written.name, **options)
+    except (OSError, ValueError, MemoryError) as error:
+        what = f"a {photo.width}x{photo.height} image can't be encoded as {written.name}"
+        raise InputError(f"{path}: {what} ({error or 'out of memory'}); make it smaller (--size)") from error
     content = encoded.getvalue()  # no view of the buffer: a failed write's traceback would keep it open
     with replacing_file(path) as part:
         part.write_bytes(content)

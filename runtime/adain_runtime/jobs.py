@@ -295,8 +295,14 @@ def _load(
             check_size(job.output, result.height, result.width)
         except AdainError as error:
             result = error
+        except MemoryError:
+            result = _no_memory(job.content)
         works.append(_Work(job, result, perf_counter() - clock))
     return works
+
+
+def _no_memory(content: Path) -> InputError:
+    return InputError(f"{content}: there is not enough memory for it; make it smaller (--size)")
 
 
 def _stylized(stylize: Callable[[list[Photo]], list[Photo]], works: list[_Work]) -> list[_Work]:
@@ -311,6 +317,10 @@ def _stylized(stylize: Callable[[list[Photo]], list[Photo]], works: list[_Work])
         if len(photos) > 1:
             return [done for work in works for done in _stylized(stylize, [work])]
         made = [error]
+    except MemoryError:
+        if len(photos) > 1:
+            return [done for work in works for done in _stylized(stylize, [work])]
+        made = [_no_memory(works[0].job.content)]
     each = (perf_counter() - clock) / len(photos)
     results = iter(made)
     return [

@@ -13,6 +13,7 @@ from adain_runtime.planes import padded_indices
 from adain_runtime.style import Style
 
 Floats = NDArray[np.float32]
+_FADES = np.float32(1e-3)  # of a mask: under this share features fade to the content's own
 _STRIP = 32  # rows of cells worked on at once
 
 
@@ -106,8 +107,9 @@ class Regions:
     In region k, with content statistics mu_k, sigma_k weighted by the mask (Huang & Belongie 2017, section 7.3; the
     variance divides by ``max(n_k - correction, n_k / 2)`` for ``n_k`` cells, so that the smallest region has one):
     ``scale_k = (alpha * sigma_style + (1 - alpha) * sigma_k) / sigma_k`` and
-    ``shift_k = alpha * mu_style + (1 - alpha) * mu_k - scale_k * mu_k``; where masks are soft the maps are blended,
-    and what no mask covers has scale 1 and shift 0.
+    ``shift_k = alpha * mu_style + (1 - alpha) * mu_k - scale_k * mu_k``. Where regions meet softly the maps are blended
+    by their shares; what no mask covers has scale 1 and shift 0. How much of the photo stays under a soft mask is for
+    the pixels: features that faded too would fade it twice.
     """
 
     def __init__(self, masks: Floats, styles: Sequence[Style], alpha: float, *, correction: int, eps: float) -> None:
@@ -132,10 +134,12 @@ class Regions:
     def maps(self, rows: slice, columns: slice) -> tuple[Floats, Floats]:
         """Scale and shift for a window, [1,C,h,w] float32 each."""
         masks = self._masks[:, rows, columns]
+        covered = masks.sum(0)
+        shares = masks / np.maximum(covered, _FADES)
         shape = (self._styles[0].channels, *masks.shape[1:])
-        scale = np.broadcast_to(1 - masks.sum(0), shape).copy()
+        scale = np.broadcast_to(1 - shares.sum(0), shape).copy()
         shift = np.zeros(shape, np.float32)
-        for mask, style, moments in zip(masks, self._styles, self._moments, strict=True):
+        for mask, style, moments in zip(shares, self._styles, self._moments, strict=True):
             region_scale, region_shift = affine(moments, style, self._alpha, correction=self._correction, eps=self._eps)
             scale += mask * region_scale[:, None, None]
             shift += mask * region_shift[:, None, None]
@@ -166,17 +170,3 @@ def affine(moments: Moments, style: Style, alpha: float, *, correction: int, eps
     scale = 1 - alpha + alpha * style.std / std
     shift = alpha * style.mean + (1 - alpha) * mean - scale * mean
     return scale.astype(np.float32), shift.astype(np.float32)
-
-
-def region_maps(
-    features: Floats, masks: Floats, styles: Sequence[Style], alpha: float, *, correction: int, eps: float
-) -> tuple[Floats, Floats]:
-    """Scale and shift for features [C,h,w] that are there as a whole; see ``Regions``.
-
-    Returns:
-        scale and shift, [1,C,h,w] float32 each.
-    """
-    regions = Regions(masks, styles, alpha, correction=correction, eps=eps)
-    everywhere = slice(None), slice(None)
-    regions.observe(features, *everywhere)
-    return regions.maps(*everywhere)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from math import isfinite
 from sys import maxsize
@@ -19,6 +20,7 @@ from adain_runtime.color import match_color, transfer_luminance
 from adain_runtime.decode import stated_size
 from adain_runtime.errors import InputError
 from adain_runtime.image import ImageLike, Photo, load_image, load_mask, resize_shorter, to_pil
+from adain_runtime.memory import available_memory
 from adain_runtime.planes import Floats, Pixels, planes_for, to_pixels
 from adain_runtime.regions import OneStyle, Regions, cells_of_regions, check_mask_count, check_masks, region_masks
 from adain_runtime.spec import NetworkSpec
@@ -52,6 +54,7 @@ class Stylizer:
         self.session = session
         self._cache = cache or StyleCache(None, warn)
         self._encoder = StyleEncoder(session, self._cache)
+        self._free_at_first = available_memory()
 
     @classmethod
     def open(
@@ -257,10 +260,20 @@ class Stylizer:
             together = min(batch_size, len(indices), self._largest_batch)
             if tile == "auto":
                 together = min(together, pictures_at_once(manifest, *size))
-            side = choose_side(manifest, *size, tile, together=together)
+            side = self._side(size, tile, together)
             step = together if side is None else 1
             for start in range(0, len(indices), step):
                 yield indices[start : start + step], side
+
+    def _side(self, size: tuple[int, int], tile: Tiling, together: int) -> int | None:
+        """`choose_side`, asked again where the graphs still hold what the picture before took."""
+        manifest = self.session.bundle.manifest
+        with suppress(InputError):
+            side = choose_side(manifest, *size, tile, together=together)
+            if side is None or side == tile:
+                return side
+        self.release()
+        return choose_side(manifest, *size, tile, together=together)
 
     def check(
         self,
@@ -374,10 +387,14 @@ class Stylizer:
     def check_whole(self, height: int, width: int) -> None:
         """Refuse a size that would take more memory as a whole than is free, by an estimate.
 
+        What the graphs hold of the picture before is free for the next, so what was free at first counts too.
+
         Raises:
             InputError: it would; the message has both.
         """
-        choose_side(self.session.bundle.manifest, height, width, "off")
+        now = available_memory()
+        free = None if now is None or self._free_at_first is None else max(now, self._free_at_first)
+        choose_side(self.session.bundle.manifest, height, width, "off", free=free)
 
     def release(self) -> None:
         """Give back the memory that graphs hold between runs, where the backend can; the next run loads them anew."""

@@ -65,7 +65,14 @@ def check_decoder(manifest: Manifest, what: str) -> None:
 
 
 def choose_side(
-    manifest: Manifest, height: int, width: int, tile: Tiling, *, together: int = 1, decode: bool = True
+    manifest: Manifest,
+    height: int,
+    width: int,
+    tile: Tiling,
+    *,
+    together: int = 1,
+    decode: bool = True,
+    free: int | None = None,
 ) -> int | None:
     """Pixels of a tile's side for a picture, or None where it is run as a whole.
 
@@ -76,6 +83,7 @@ def choose_side(
         tile: what was asked for.
         together: pictures of this size that would run at once.
         decode: False where the encoder is all that is run.
+        free: bytes that are; None asks the system.
 
     Raises:
         InputError: ``off`` or no decoder, and the estimate is over the memory that is free.
@@ -85,7 +93,7 @@ def choose_side(
         return None
     sides = padded_sides(height, width, sizes)
     need = together * sides[0] * sides[1] * bytes_per_pixel(manifest.spec)
-    available = available_memory()
+    available = available_memory() if free is None else free
     whole = decode and "decoder" not in manifest.parts  # tiles are decoded one by one
     if tile == "off" or (tile == "auto" and whole):
         if available is not None and need > available:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 
 import pytest
 
@@ -87,7 +88,7 @@ def test_without_folders_it_takes_the_samples_of_the_package_and_says_so(command
     [
         (["--method", "best"], "no method 'best'; there are minmax, entropy, percentile, mse"),
         (["--percentile", "101"], "percentile of 101.0 is out of range"),
-        (["--pairs", "0"], "0 pairs"),
+        (["--pairs", "0"], "0 pairs are none; give 1 or more"),
         (["--size", "32"], "size of 32 pixels"),
         (["--seed", "-1"], "--seed"),
         (["--plain", "--equalise"], "judged on stylised images, and --plain has none"),
@@ -99,6 +100,8 @@ def test_without_folders_it_takes_the_samples_of_the_package_and_says_so(command
         (["-o", "{checkpoint}"], "name it small.json"),
         (["-o", "{folder}/no/where.json"], "no folder"),
         (["--save-pairs", "{folder}/out.json"], "that is where the calibration goes"),
+        (["--repeat", "{folder}/out.json"], "that is where the calibration goes"),
+        (["-o", "/proc/out.json"], "can't be written" if sys.platform == "linux" else "no folder /proc"),
         (["--content", "{folder}/nowhere"], "nowhere: no such folder"),
         (["--content", "{folder}/empty"], "empty: no images in this folder"),
         (["--content", "{folder}/tiny"], "small.png: 60x90, too small"),

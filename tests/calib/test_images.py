@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from adain_calib import images
 from adain_calib.images import SMALLEST, find_again, open_folder
 from adain_runtime.errors import InputError
 from pictures import save_picture
@@ -72,7 +73,28 @@ def test_what_holds_no_image_is_refused(folder, tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         open_folder(tmp_path / "nowhere", most=9, seed=0)
     (folder / "broken.jpg").write_bytes(b"no picture")
-    with pytest.raises(InputError, match=r"broken\.jpg: no image that can be read"):
+    with pytest.raises(InputError, match=r"broken\.jpg .*take it out of the folder"):
+        open_folder(folder, most=9, seed=0)
+
+
+def test_pictures_of_kinds_that_are_not_read_are_told(pictures, folder):
+    shutil.copytree(pictures / "content", folder, dirs_exist_ok=True)
+    for name in ("a.heic", "b.HEIC", "c.cr2"):
+        (folder / name).write_bytes(b"0")
+    found = open_folder(folder, most=9, seed=0)
+    assert len(found.files) == 3
+    (note,) = found.notes()
+    assert note.startswith(f"{folder}: ")
+    assert "2 .heic" in note
+    assert "1 .cr2" in note
+    assert "convert them first" in note
+
+
+def test_an_image_of_more_pixels_than_are_decoded_is_refused_before_any_work(folder, monkeypatch):
+    save_picture(folder / "a.png", 64, 64, 0)
+    save_picture(folder / "wide.png", 100, 101, 0)
+    monkeypatch.setattr(images, "_MOST_PIXELS", 10_000)
+    with pytest.raises(InputError, match=r"wide\.png: 100x101, more than 10,000 pixels; make it smaller, or take"):
         open_folder(folder, most=9, seed=0)
 
 

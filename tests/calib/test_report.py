@@ -11,8 +11,8 @@ from PIL import Image
 
 from adain_calib.report import GAIN, cases, sheet_rows, shown_places
 from adain_calib.scoring import Judge, Simulator, held_out
-from adain_export.calibration import inner_layers
-from adain_export.layer_range import METHODS
+from adain_export.calibration import Calibration, inner_layers
+from adain_export.layer_range import METHODS, as_float32
 from calibrations import calibrated
 
 
@@ -23,9 +23,19 @@ def judge(strided, pictures):
     return Judge(strided, held)
 
 
+def told_apart(calibration):
+    """The calibration with ranges of each method's own."""
+    shares = dict(zip(METHODS, (1.0, 0.9, 0.8, 0.7), strict=True))
+
+    def apart(layer):
+        return replace(layer, ranges={name: as_float32(layer.ranges[name] * share) for name, share in shares.items()})
+
+    return replace(calibration, layers={name: apart(layer) for name, layer in calibration.layers.items()})
+
+
 @pytest.fixture
 def start(strided, checkpoint, pictures, tmp_path):
-    made = calibrated(strided)
+    made = told_apart(calibrated(strided))
     made.save(tmp_path / "pairs.json")
     replace(made, origin=replace(made.origin, styles=0)).save(tmp_path / "plain.json")
     folders = ["--content", pictures / "content", "--style", pictures / "style"]
@@ -51,13 +61,18 @@ def test_the_table_has_every_method_of_every_calibration(command, start, tmp_pat
     assert (code, json.loads(out)["rows"]) == (0, kept["rows"])
 
 
-def test_a_row_is_what_the_simulation_scores(command, start, strided, judge, tmp_path):
-    command("report", *start[:-1], 6, "-o", tmp_path / "out")
-    row = json.loads((tmp_path / "out" / "report.json").read_text())["rows"][METHODS.index("percentile")]
-    made = calibrated(strided).with_method("percentile")
-    scores = Simulator(strided, made, judge)(inner_layers(tuple(made.layers)))
-    assert row["psnr"] == pytest.approx(scores.mean_psnr)
-    assert row["ssim"] == pytest.approx(scores.mean_ssim)
+def test_each_row_is_what_the_simulation_scores_with_its_methods_ranges(command, start, strided, judge, tmp_path):
+    code, _, err = command("report", *start[:-1], 6, "-o", tmp_path / "out")
+    assert code == 0, err
+    rows = json.loads((tmp_path / "out" / "report.json").read_text())["rows"]
+    assert [row["method"] for row in rows[: len(METHODS)]] == list(METHODS)
+    calibration = Calibration.load(start[0])
+    for row in rows[: len(METHODS)]:
+        made = calibration.with_method(row["method"])
+        scores = Simulator(strided, made, judge)(inner_layers(tuple(made.layers)))
+        assert row["psnr"] == pytest.approx(scores.mean_psnr)
+        assert row["ssim"] == pytest.approx(scores.mean_ssim)
+    assert len({row["psnr"] for row in rows[: len(METHODS)]}) == len(METHODS)
 
 
 def test_a_list_of_its_own_is_a_row_of_its_own(strided):

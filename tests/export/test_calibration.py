@@ -176,7 +176,7 @@ NONSENSE = [
     (("int8",), None, "int8"),
     (("int8",), "all", "int8: expected some of the layers"),
     (("int8",), ["decoder.conv9_9"], "int8: expected some of the layers"),
-    (("int8",), ["decoder.conv3_1", "encoder.conv2_1"], "in their order"),
+    (("int8",), ["decoder.conv3_1", "encoder.conv2_1"], "in their order.*where a tool sorted the file's keys"),
 ]
 
 
@@ -194,6 +194,14 @@ def test_a_file_edited_into_nonsense_is_refused_and_names_the_file_and_the_field
     path.write_text(json.dumps(plain))
     with pytest.raises(InputError, match=rf"calibration\.json: .*{said}.*collect it again"):
         Calibration.load(path)
+
+
+def test_layers_in_another_order_than_the_networks_are_refused(calibration, strided):
+    """As where a tool sorted the file's keys: the first and the last layer would be others."""
+    turned = replace(calibration, layers=dict(sorted(calibration.layers.items())))
+    assert turned == calibration
+    with pytest.raises(InputError, match=r"another order than the network's.*bring the file back"):
+        turned.check(strided)
 
 
 def test_a_layer_of_zeros_has_the_fallback(path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from functools import partial
@@ -79,6 +80,22 @@ def test_bad_input_is_one_line_and_exit_2_and_nothing_is_written(command, checkp
     assert said in err
     assert err.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["small.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("target", "flag", "said"),
+    [
+        ("mnn", "--fp16", "--fp16: MNN chooses its arithmetic where it runs; .*--weights fp16.*targets onnx, trt"),
+        ("mnn", "--int8", "--int8: MNN chooses .*targets onnx, trt and coreml"),
+        ("coreml", "--fp16", "--fp16: Core ML packages are fp16 unless --precision fp32"),
+        ("coreml", "--int8", "--int8: give --activations int8 .*--weights int8"),
+    ],
+)
+def test_a_flag_of_other_targets_is_refused_with_what_there_is_here(command, tmp_path, target, flag, said):
+    code, out, err = command(target, flag, "-o", tmp_path)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert re.search(said, err)
+    assert flag not in command(target, "--help")[1].split()
 
 
 def test_without_its_tools_a_target_exits_3_with_the_line_that_installs_them(command, monkeypatch):

@@ -307,7 +307,23 @@ def test_a_plain_request_takes_the_defaults_of_core_ml():
     assert made == CoremlRequest("x", "fp32", ("encoder",), rewrites=REWRITES)
 
 
-def test_a_second_export_replaces_the_first_and_loses_no_file_of_a_person(small, strided, tmp_path):
+def test_a_second_export_replaces_the_first_and_loses_no_file_of_a_person(strided, tmp_path):
+    request = CoremlRequest("s", sizes=((16, 16),), parts=("encoder", "stylizer"))
+    first = TARGET.export(strided, request, tmp_path)
+    assert set(first.manifest.parts) == {"encoder", "stylizer"}
+    assert list(first.path.glob("stylizer*"))
+    second = TARGET.export(strided, replace(request, parts=("encoder",)), tmp_path)
+    assert second.path == first.path
+    assert set(Bundle.open(second.path).manifest.parts) == {"encoder"}
+    assert not list(second.path.glob("stylizer*"))
+    (second.path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"holds notes\.txt beside the bundle"):
+        TARGET.export(strided, request, tmp_path)
+    assert (second.path / "notes.txt").read_text() == "mine"
+    assert set(Bundle.open(second.path).manifest.parts) == {"encoder"}
+
+
+def test_a_folder_that_is_no_bundle_is_not_replaced(strided, tmp_path):
     (tmp_path / "s-coreml-fp16").mkdir()
     with pytest.raises(InputError, match="is no bundle, so it is not replaced"):
         TARGET.export(strided, CoremlRequest("s", sizes=((16, 16),)), tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import onnx
@@ -12,9 +13,12 @@ import torch
 
 from adain_export import check, rewrites
 from adain_export.graphs import part_module
+from adain_export.improvements import Improvements
+from adain_export.onnx_parts import onnx_parts
 from adain_export.shared_weights import WEIGHTS_FILE
 from adain_export.target import GraphRequest, Int8, Request, get_target
 from adain_export.tolerances import limits_of
+from adain_model.network import Upsample
 from adain_runtime.backend import open_bundle
 from adain_runtime.bundle import MANIFEST, Bundle
 from adain_runtime.errors import InputError, QualityError
@@ -229,6 +233,23 @@ def test_an_int8_bundle_says_which_layers_are_int8_and_by_which_calibration(pool
         if tensor.name.endswith(".weight.int8")
     }
     assert held == set(some.int8)
+
+
+def test_biases_that_were_corrected_for_the_phase_rewrite_go_with_it(pooled, tmp_path):
+    """What stands behind an upsampling is rounded otherwise as nine numbers than as the four sums of the rewrite."""
+    plain = calibrated(pooled)
+    steps = list(pooled.decoder.named_steps())
+    behind = [f"decoder.{name}" for (_, one), (name, _) in pairwise(steps) if isinstance(one, Upsample)]
+    assert behind
+    bias = {name: (0.5,) * pooled.get_parameter(f"{name}.bias").numel() for name in behind if name in plain.int8}
+    corrected = replace(plain, improvements=Improvements(bias=bias))
+
+    def stylised(calibration, rewrites):
+        request = Request("p", parts=("stylizer",), rewrites=rewrites, int8=Int8(calibration))
+        return onnx_parts(pooled, request).models["stylizer"].SerializeToString(deterministic=True)
+
+    assert stylised(corrected, ()) == stylised(plain, ())
+    assert stylised(corrected, ("phase",)) != stylised(plain, ("phase",))
 
 
 def test_a_calibration_of_another_checkpoint_is_refused_before_anything_is_written(pooled, strided, tmp_path):

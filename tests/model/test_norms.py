@@ -213,16 +213,15 @@ def test_alpha_may_differ_for_each_image_of_a_batch():
 
 
 def written_out_spatial(x, masks, means, stds, *, alpha, correction):
-    """Float64, a cell at a time; masks that add up to at most 1, regions of two cells or more."""
+    """Float64, a cell at a time; masks that add up to more than 0 and at most 1, regions of two cells or more."""
     result = np.zeros_like(x)
     for n, c in np.ndindex(x.shape[:2]):
-        result[n, c] = x[n, c] * (1 - masks[n].sum(0))
         for k in range(masks.shape[1]):
             w = masks[n, k]
             mean = (w * x[n, c]).sum() / w.sum()
             std = np.sqrt((w * (x[n, c] - mean) ** 2).sum() / (w.sum() - correction) + EPS)
             new_std, new_mean = (alpha * s[k, c, 0, 0] + (1 - alpha) * o for s, o in ((stds, std), (means, mean)))
-            result[n, c] += w * ((x[n, c] - mean) / std * new_std + new_mean)
+            result[n, c] += w / masks[n].sum(0) * ((x[n, c] - mean) / std * new_std + new_mean)
     return result
 
 

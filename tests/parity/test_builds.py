@@ -14,7 +14,7 @@ from adain_parity.markdown import markdown_summary
 from adain_parity.matrix import BackendRow, Limits, Matrix
 from adain_parity.overview import headline
 from adain_parity.page import parity_page
-from adain_parity.plan import planned_bundles
+from adain_parity.plan import Asked, planned_bundles
 from adain_parity.results import SCHEMA, Run
 from adain_parity.run import Settings, run_cases
 from adain_runtime.errors import InputError, UnavailableError
@@ -39,7 +39,7 @@ def plan_of(network, bundle, sizes=("16x24", "32x16")):
     row = BackendRow("trt-rtx", ("fp32",), "onnx")
     matrix = Matrix(1, ("x",), sizes, ("cat",), ("flat",), (0.6,), (row,), LIMITS)
     model = Model("x", Path("unused.safetensors"), network, weights_sha256(network))
-    return planned_bundles(matrix, [bundle], [model], lambda _: "")
+    return planned_bundles(matrix, [bundle], [model], lambda _: Asked())
 
 
 def test_a_builder_has_one_case_for_all_sizes_pictures_and_alphas(exported_small):

@@ -15,7 +15,7 @@ from adain_export.target import get_target
 from adain_model.checkpoint import weights_sha256
 from adain_parity.artefacts import Model
 from adain_parity.matrix import BackendRow, Limits, Matrix
-from adain_parity.plan import planned_bundles
+from adain_parity.plan import Asked, planned_bundles
 from adain_parity.run import Settings, run_cases
 from adain_runtime.backend import open_bundle
 from adain_runtime.bundle import MANIFEST, Bundle, describe_files
@@ -50,7 +50,7 @@ def blamed(package, tmp_path):
         files = describe_files(folder)
         (folder / MANIFEST).write_text(replace(bundle.manifest, files=files).to_json(), encoding="utf-8")
         model = Model("pooled", Path("unused.safetensors"), network, weights_sha256(network))
-        plans = planned_bundles(MATRIX, [Bundle.open(folder)], [model], lambda _: "")
+        plans = planned_bundles(MATRIX, [Bundle.open(folder)], [model], lambda _: Asked())
         (case,) = run_cases(plans, Settings(tmp_path / "out", MATRIX.limits))
         return case
 

@@ -48,6 +48,12 @@ def test_what_became_of_a_case(before, after, change):
     assert [each.change for each in compare_runs(old, new).differences] == [change]
 
 
+@pytest.mark.parametrize("other", [{"content": "dog"}, {"style": "noise"}, {"alpha": 0.5}, {"height": 64}])
+def test_cases_of_other_pictures_that_share_an_id_are_not_held_against_each_other(other):
+    old, new = a_run(at(0.1)), a_run(at(0.9, **other))
+    assert [each.change for each in compare_runs(old, new).differences] == ["new", "gone"]
+
+
 def test_the_threshold_is_a_share_of_the_tolerance():
     old, new = a_run(at(0.30)), a_run(at(0.45))
     assert compare_runs(old, new, threshold=0.2).of("worse") == ()

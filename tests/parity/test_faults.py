@@ -10,6 +10,7 @@ import pytest
 from onnx import ModelProto
 
 from adain_parity.artefacts import bundle_for, open_models
+from adain_parity.plan import Asked
 from adain_parity.run import probe
 from adain_runtime.bundle import Bundle, embedded_bundles
 from faults_table import LIMITS, run_faults
@@ -66,6 +67,8 @@ def test_last_words_of_a_segmentation_fault_name_where_it_was(sabotaged):
 
 def test_every_fault_of_the_list_is_a_backend_that_other_processes_find(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", installed(tmp_path))
-    assert probe("noise", LIMITS) == ""
-    assert "no backend 'unheard-of'" in probe("unheard-of", LIMITS)
+    assert probe("noise", LIMITS) == Asked()
+    unknown = probe("unheard-of", LIMITS)
+    assert "no backend 'unheard-of'" in unknown.problem
+    assert not unknown.died
     assert set(BY_NAME) >= {"seam", "hang"}

@@ -14,8 +14,10 @@ from adain_parity.blame import assign, stage_of
 from adain_parity.composition import composed_feeds
 from adain_parity.layers import Traced
 from adain_parity.measure import measure
+from adain_parity.overview import share_text
 from adain_parity.reference import Reference
 from adain_parity.results import LayerError
+from adain_parity.tolerance_used import part_used
 from networks import SPECS, make_network
 
 STRICT = Metrics(max_abs=1e-5, psnr=90, relative_l2=1e-5, mean_error=1e-5, std_error=1e-5, statistics=1e-5)
@@ -102,6 +104,30 @@ def test_good_layers_in_a_bad_part_say_that_the_fault_is_around_the_graph(judge,
     _, blame = judge(perfect, [LayerError("decoder.conv4_1", 0, 1e-7, 1e-5)])
     assert (blame.stage, blame.layer) == ("decoder", None)
     assert "around the graph" in blame.sentence
+
+
+def test_good_layers_elsewhere_blame_the_backend_and_are_not_shown_as_its_own(perfect, reference, truth):
+    perfect["decoder.image"] = perfect["decoder.image"] + 0.01
+    parts = measure(perfect, {}, {}, LIMITS, truth, reference)
+    where = "ONNX Runtime on the CPU"
+
+    def blamed(error):
+        point = LayerError("decoder.conv4_1", 0, error, 1e-5)
+        return assign(parts, LIMITS, lambda _: Traced(curve=(point,), elsewhere=where))
+
+    good, bad = blamed(1e-7), blamed(0.5)
+    assert (good.stage, good.layer, good.curve) == ("decoder", None, ())
+    assert good.sentence.endswith(f"graph is good in {where}, so it is how this backend runs it")
+    assert (bad.layer, bad.curve) == ("decoder.conv4_1", ())
+    assert f"graph, in {where} too (0.5" in bad.sentence
+
+
+def test_a_part_that_raised_has_no_result_and_one_that_overflowed_is_not_finite(perfect, reference, truth):
+    perfect["decoder.image"] = perfect["decoder.image"] * np.inf
+    parts = measure(perfect, {"encoder": "out of memory"}, {}, LIMITS, truth, reference)
+    said = {part.part: share_text(part_used(part)) for part in parts}
+    assert said["encoder"] == "no result"
+    assert said["decoder"] == "not finite"
 
 
 def test_losses_are_signed_and_a_picture_like_the_style_has_a_lower_style_loss(reference, truth, judge, perfect):

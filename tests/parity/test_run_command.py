@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from adain_export.target import GraphRequest, get_target
+from adain_model import embedded_checkpoint, load_network
 from adain_parity import artefacts, cli, plan, sandbox
 from adain_parity.artefacts import bundle_for, open_models
-from adain_parity.matrix import load
+from adain_parity.matrix import DEFAULT, load
 from adain_parity.results import SCHEMA, Case, Run
-from adain_parity.run import _file_name, _short
-from adain_runtime.bundle import embedded_bundles
+from adain_parity.run import _file_name, _short, probe
+from adain_runtime.bundle import Bundle, embedded_bundles
 from adain_runtime.cli import console
 from adain_runtime.errors import InputError
 from runs import a_case
@@ -110,6 +112,60 @@ def test_a_backend_that_is_not_here_is_listed_and_fails_only_where_it_is_require
     assert code == 3
     assert "unheard-of" in table
     assert "no backend 'unheard-of'" in " ".join(table.split())
+
+
+def test_a_given_bundle_of_which_nothing_ran_is_no_success(command, matrix, lite, tmp_path):
+    matrix.write_text(MATRIX.replace('name = "onnx"', 'name = "unknown-too"\ntarget = "onnx"'), encoding="utf-8")
+    code, out, _ = command("run", lite, "--matrix", matrix, "-o", tmp_path / "out", "--json")
+    run = Run.from_json(out)
+    assert (code, {case.verdict for case in run.cases}) == (3, {"skipped"})
+    assert run.required == ("unknown-too", "unheard-of")
+    assert '<failure message="backend unknown-too is required' in (tmp_path / "out" / "parity.junit.xml").read_text()
+
+
+def test_a_bundle_of_bytes_is_compared_as_any_other(command, matrix, tmp_path):
+    bundle = get_target("onnx").export(load_network(embedded_checkpoint()), GraphRequest("lite", io="uint8"), tmp_path)
+    code, out, err = command("run", bundle.path, "--matrix", matrix, "-o", tmp_path / "out", "--stages", "--json")
+    run = Run.from_json(out)
+    assert code == 0, (err, [case.reason for case in run.cases])
+    case = run.cases[0]
+    assert (case.verdict, case.precision) == ("passed", "fp32-uint8")
+    found = case.part("stylizer").found
+    assert found.psnr is None or found.psnr > 55
+    assert case.blame.curve
+    assert all(case.blame.curve)
+
+
+def test_a_bundle_for_fixed_sizes_runs_at_its_own(command, matrix, tmp_path):
+    """And a float32 package whose images are buffers of bytes has the limits of these."""
+    pytest.importorskip("coremltools", reason="coremltools, which makes the packages, is not installed")
+    from adain_export.coreml.request import CoremlRequest
+
+    request = CoremlRequest("lite", precision="fp32", sizes=((32, 40),))
+    bundle = get_target("coreml").export(load_network(embedded_checkpoint()), request, tmp_path)
+    matrix.write_text(
+        MATRIX.replace('name = "onnx"', 'name = "coreml-reference"\ntarget = "coreml"').replace("threads = 1", "")
+    )
+    code, out, err = command("run", bundle.path, "--matrix", matrix, "-o", tmp_path / "out", "--json")
+    run = Run.from_json(out)
+    assert code == 0, (err, [case.reason for case in run.cases])
+    assert [(case.height, case.width, case.verdict) for case in run.cases] == [(32, 40, "passed")]
+
+
+def test_a_backend_that_dies_when_it_is_asked_is_a_failed_case(monkeypatch, lite):
+    ended = sandbox.Ended("crashed", "its process was killed by SIGILL", "", 0.1, None)
+    monkeypatch.setattr("adain_parity.run.start", lambda *_: ended)
+    matrix, models = load(DEFAULT), open_models(["lite"], Path())
+    asked = probe("onnx", matrix.limits)
+    died = "backend onnx: asking whether it works here, its process was killed by SIGILL"
+    assert asked == plan.Asked(died, died=True)
+
+    def verdicts(answer):
+        plans = plan.planned_bundles(matrix, [Bundle.open(lite)], models, lambda _: answer)
+        return {one.case.verdict for one in plans}
+
+    assert verdicts(asked) == {"failed"}
+    assert verdicts(plan.Asked("not installed")) == {"skipped"}
 
 
 @pytest.mark.parametrize(
@@ -208,7 +264,7 @@ def test_an_interrupt_leaves_the_exports_that_have_not_begun(tmp_path, monkeypat
     matrix = load(tmp_path / "parity.toml")
     models = open_models(matrix.models, tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        plan.planned(matrix, models, tmp_path, tmp_path, lambda _: "", step=lambda _: None)
+        plan.planned(matrix, models, tmp_path, tmp_path, lambda _: plan.Asked(), step=lambda _: None)
     assert len(begun) <= 2
 
 

@@ -109,6 +109,10 @@ REFUSED = {
         ["weights and masks exclude each other"],
     ),
     "too many masks": ([PHOTO, WAVE, "--mask", "mask.png", "--mask", "mask.png"], ["masks: 2", "give 1"]),
+    "a size of a saved style": (
+        [PHOTO, "other.adainstyle", "--style-size", "64"],
+        ["--style-size is about images", "leave it out"],
+    ),
     "a missing mask": ([PHOTO, WAVE, "--mask", "gone.png"], ["gone.png", "doesn't exist"]),
     "an unknown colour option": ([PHOTO, WAVE, "--preserve-color", "sepia"], ["'sepia'", "luminance"]),
     "an unknown suffix": ([PHOTO, WAVE, "-o", "out.xyz"], ["out.xyz", ".png"]),

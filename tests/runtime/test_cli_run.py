@@ -106,7 +106,8 @@ def test_tiles_are_asked_for_by_side_and_bad_ones_are_refused_in_one_line(pictur
 
 
 def test_a_photo_too_large_for_memory_is_refused_before_it_starts(pictures, adain_run, write_image, noise, monkeypatch):
-    monkeypatch.setattr("adain_runtime.tiling.available_memory", lambda: 1 << 20)
+    for module in ("tiling", "stylizer"):
+        monkeypatch.setattr(f"adain_runtime.{module}.available_memory", lambda: 1 << 20)
     for number in range(2):
         write_image(pictures / "in" / f"{number}.png", noise(150, 200))
     ran = adain_run("in", "wave.jpg", "--tile", "off", "--backend", "null", "-o", "out")

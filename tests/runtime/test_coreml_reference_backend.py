@@ -98,8 +98,9 @@ def test_it_says_that_it_is_not_core_ml(apart):
     assert "not Core ML" in get_backend(NAME).probe().detail
     with open_bundle(apart, backend=NAME) as session:
         assert session.device == "reference, not Core ML"
-    with open_bundle(apart, backend=NAME, provider="float16-sums") as session:
-        assert session.device == "reference, not Core ML (float16-sums)"
+    for provider in ("float32-sums", "float16-sums"):  # what was asked for by name is said by name
+        with open_bundle(apart, backend=NAME, provider=provider) as session:
+            assert session.device == f"reference, not Core ML ({provider})"
 
 
 @pytest.mark.parametrize("part", sorted(INPUTS))

@@ -76,6 +76,15 @@ def test_a_disk_that_fills_is_one_line_with_the_fix(monkeypatch):
         features.put(whole, whole, np.zeros((2, 4, 4), np.float32))
 
 
+def test_without_a_temporary_folder_it_says_what_to_set(monkeypatch):
+    def none():
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    with pytest.raises(InputError, match=r"no temporary folder can be written.*set TMPDIR"):
+        FileFeatures(2, 4, 4, np.dtype("float32"))
+
+
 def test_a_file_that_was_cut_is_noticed():
     features = FileFeatures(2, 4, 4, np.dtype("float32"))
     whole = spans(4, 4, 0)[0]

@@ -108,18 +108,46 @@ def test_a_bad_picture_in_the_middle_fails_alone():
 
 
 def test_pictures_that_can_not_be_stylised_or_saved_fail_and_the_run_goes_on():
-    jobs = photos_in("in", "a.png", "b.png", "c.png")
+    jobs = photos_in("in", "a.png", "b.png", "c.png", "d.png")
     jobs[2] = Job(jobs[2].content, Path("in/a.png/c.png"))
 
     def stylize(photos):
         if photos[0].rgb[0, 0, 0] == 0:
             raise QualityError("not finite")
+        if photos[0].rgb[0, 0, 0] == 3:
+            raise MemoryError
         return photos
 
     results = list(run_jobs(jobs, stylize, **SETTINGS))
-    assert [type(result) for result in results] == [Failed, Done, Failed]
+    assert [type(result) for result in results] == [Failed, Done, Failed, Failed]
     assert results[0].error.exit_code == 1
     assert "in/a.png: can't be made" in str(results[2].error)
+    assert "in/d.png: there is not enough memory" in str(results[3].error)
+
+
+def test_of_a_batch_that_memory_does_not_do_for_each_is_tried_alone():
+    def stylize(photos):
+        if len(photos) > 1:
+            raise MemoryError
+        return photos
+
+    results = list(run_jobs(photos_in("in", "a.png", "b.png"), stylize, **SETTINGS | {"batch_size": 2}))
+    assert [type(result) for result in results] == [Done, Done]
+
+
+def test_an_image_that_an_encoder_gives_up_on_costs_only_itself(monkeypatch):
+    jobs = photos_in("in", "a.png", "b.png")
+    save = Image.Image.save
+
+    def fail(image, to, *arguments, **options):
+        if np.asarray(image)[0, 0, 0] == 255:
+            raise OSError("cannot write file as PNG (encoder returned None)")
+        save(image, to, *arguments, **options)
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    results = list(run_jobs(jobs, inverted, **SETTINGS))
+    assert [type(result) for result in results] == [Failed, Done]
+    assert "a.png.out.png: a 6x4 image can't be encoded as PNG (cannot write" in str(results[0].error)
 
 
 def test_photos_are_handed_over_a_batch_at_a_time_without_the_bad_ones():

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from adain_runtime.errors import InputError
 from adain_runtime.planes import padded_indices
-from adain_runtime.regions import cell_masks, cells_of_regions, region_maps, region_masks
+from adain_runtime.regions import Regions, cell_masks, cells_of_regions, region_masks
 from adain_runtime.style import Style
 
 EPS = 1e-5
@@ -29,6 +29,13 @@ def style(channels=5, seed=1):
     return Style(mean.astype(np.float32), std.astype(np.float32), "e")
 
 
+def region_maps(content, masks, styles, alpha, **variance):
+    """Scale and shift of features that are there as a whole."""
+    regions, everywhere = Regions(masks, styles, alpha, **variance), (slice(None), slice(None))
+    regions.observe(content, *everywhere)
+    return regions.maps(*everywhere)
+
+
 def applied(content, maps):
     scale, shift = (each[0].astype(np.float64) for each in maps)
     return content * scale + shift
@@ -36,8 +43,8 @@ def applied(content, maps):
 
 def written_out(content, masks, styles, alpha, correction):
     """Huang & Belongie 2017, 3 and 7: loop by loop, in float64."""
-    x = content.astype(np.float64)
-    out = x * (1 - masks.sum(0, dtype=np.float64))
+    x, covered = content.astype(np.float64), masks.sum(0, dtype=np.float64)
+    out = x * (covered == 0)
     for mask, chosen in zip(masks.astype(np.float64), styles, strict=True):
         n = mask.sum()
         if n == 0:
@@ -47,7 +54,8 @@ def written_out(content, masks, styles, alpha, correction):
             std = np.sqrt((mask * (x[c] - mean) ** 2).sum() / max(n - correction, n / 2) + EPS)
             stylised = chosen.std[c] * (x[c] - mean) / std + chosen.mean[c]
             content_itself = std * (x[c] - mean) / std + mean
-            out[c] += mask * (alpha * stylised + (1 - alpha) * content_itself)
+            share = mask / np.where(covered > 0, covered, 1)
+            out[c] += share * (alpha * stylised + (1 - alpha) * content_itself)
     return out
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import weakref
 from dataclasses import replace
+from math import isqrt
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from adain_runtime import memory, tiling
+from adain_runtime import memory, stylizer, tiling
 from adain_runtime.backend import release
 from adain_runtime.errors import InputError
 from adain_runtime.image import Photo
@@ -32,7 +33,8 @@ def free(monkeypatch):
     """Says how much memory there is."""
 
     def set_free(count):
-        monkeypatch.setattr(tiling, "available_memory", lambda: count)
+        for module in (tiling, stylizer):
+            monkeypatch.setattr(module, "available_memory", lambda: count)
 
     set_free(16 * GIB)
     return set_free
@@ -50,6 +52,35 @@ def test_less_memory_makes_smaller_tiles_down_to_the_smallest(manifest, free):
     assert choose_side(manifest, 2048, 2048, "auto") == 72
     free(None)
     assert choose_side(manifest, 8192, 8192, "auto") == 1024
+
+
+def test_what_the_graphs_hold_of_the_picture_before_is_free_for_the_next(null_stylizer, monkeypatch):
+    """An arena that is kept between runs counts as taken, and the picture that comes would be in tiles or refused."""
+    held = [GIB]
+
+    def available():
+        return 2 * GIB - held[0]
+
+    def give_back(*_):
+        held[0] = 0
+
+    for module in (tiling, stylizer):
+        monkeypatch.setattr(module, "available_memory", available)
+    monkeypatch.setattr(stylizer, "release", give_back)
+    manifest = null_stylizer.session.bundle.manifest
+    per_pixel = tiling.bytes_per_pixel(manifest.spec)
+    side = isqrt(3 * GIB // 2 // per_pixel)  # takes more than what is left beside the arena, and less than all
+    with pytest.raises(InputError, match="are free"):
+        choose_side(manifest, side, side, "off")
+    assert null_stylizer._side((side, side), "off", 1) is None
+    assert held == [0]
+    held[0] = GIB
+    side = isqrt(3 * GIB // 4 // per_pixel)
+    assert choose_side(manifest, side, side, "auto") is not None
+    assert null_stylizer._side((side, side), "auto", 1) is None
+    held[0] = 2 * GIB
+    null_stylizer._free_at_first = 2 * GIB
+    null_stylizer.check_whole(side, side)  # in the thread that loads: nothing is released beside a run
 
 
 def test_a_number_is_the_tiles_side_for_what_is_larger(manifest, free):
@@ -110,6 +141,7 @@ def test_off_is_refused_before_a_files_pixels_are_decoded(
     whole = large.read_bytes()
     large.write_bytes(whole[: len(whole) // 2])  # decoding it would say that it is damaged
     free(GIB)
+    null_stylizer._free_at_first = GIB
     with pytest.raises(InputError, match=r"a 4000x3000 picture as a whole takes about 3\.8 GB .* leave out"):
         null_stylizer(large, small, tile="off")
     ran = adain_run(large.parent, small, "--tile", "off", "--backend", "null", "-o", "out", "--json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,19 @@ def run(pictures, vgg, output, *models: str, **options) -> None:
     options = {"size": 32, "pairs": 4, "examples": 2, "steps": "2", "reference": vgg} | options
     content, style = options.pop("content", pictures / "content"), pictures / "style"
     eval_command(list(models), content=content, style=style, output=output, **options)
+
+
+def test_it_takes_what_people_type(command, pictures, vgg, tmp_path, student_file):
+    folders = ["--content", pictures / "content", "--style", pictures / "style", "--reference", vgg]
+    small = ["--size", 32, "--pairs", 2, "--examples", 1, "--steps", "none"]
+    code, out, err = command("eval", student_file, *folders, *small, "-o", tmp_path / "out", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found == json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert {row["pairs"] for row in found["rows"]} == {2}
+    code, out, err = command("eval", student_file, *folders, "--size", 8, "-o", tmp_path / "out")
+    assert (code, out) == (2, "")
+    assert "--size" in err
 
 
 @pytest.fixture
@@ -142,9 +156,10 @@ def test_saved_styles_that_do_not_fit_are_refused(pictures, vgg, tmp_path, stude
 
 
 def test_one_saved_style_does_not_serve_two_images(pictures, vgg, tmp_path, student_file):
-    (pictures / "style" / "0.webp").write_bytes((pictures / "style" / "0.png").read_bytes())
+    mine = shutil.copytree(pictures, tmp_path / "pictures")  # those of the fixture are for all tests
+    shutil.copy(mine / "style" / "0.png", mine / "style" / "0.webp")
     with pytest.raises(InputError, match=r"would both have 0\.adainstyle; rename"):
-        run(pictures, vgg, tmp_path / "out", student_file, styles=tmp_path)
+        run(mine, vgg, tmp_path / "out", student_file, styles=tmp_path)
 
 
 def painted(pictures) -> tuple[list[str], list[torch.Tensor]]:

@@ -48,6 +48,17 @@ def test_the_command_leaves_styles_that_the_network_takes_numbers_and_a_sheet(
         assert sheet.size[0] > 4 * 256
 
 
+def test_it_takes_what_people_type(command, any_teacher, pictures, teacher_file, tmp_path, student_file):
+    given = ["--model", student_file, "--content", pictures / "content", "--reference", teacher_file]
+    small = ["--size", 32, "--style-size", 64, "--steps", 2, "--batch", 2]
+    code, out, err = command("fit", pictures / "style" / "0.png", *given, *small, "-o", tmp_path / "out", "--json")
+    assert code == 0, err
+    assert json.loads(out)["styles"][0]["file"] == "0.adainstyle"
+    code, out, err = command("fit", *given, "-o", tmp_path / "out")
+    assert (code, out) == (2, "")
+    assert "painting" in err.lower()
+
+
 def test_json_is_what_the_file_holds(fit, pictures, tmp_path, capsys):
     fit(pictures / "style" / "0.png", as_json=True)
     assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "out" / "fit.json").read_text())

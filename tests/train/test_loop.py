@@ -9,16 +9,20 @@ import signal
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from adain_model import load_network
 from adain_runtime.errors import InputError, QualityError
+from adain_train.checkpoints import load_state
 from adain_train.decoder import DecoderTask
 from adain_train.launch import launch
 from adain_train.loop import Trainer
+from adain_train.muon import Muon
 from adain_train.runfolder import RunFolder
+from adain_train.schedule import learning_rate
 from adain_train.student import StudentTask
 from adain_train.targets import LiveTargets
 from adain_train.task import Share
@@ -245,13 +249,65 @@ def test_signals_act_as_before_after_a_run(make_task, machine, tmp_path):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_gradient_is_clipped_to_its_norm(make_task, machine, tmp_path):
-    """Adam hides the scale of gradients, so they are looked at themselves."""
-    made = trainer(make_task(clip=1e-3), machine, tmp_path)
-    made.gradients(0, made.task.load(0, Share()))
-    made.fabric.clip_gradients(made._model, made._optimizer, max_norm=made.config.clip)
-    norm = torch.cat([parameter.grad.flatten() for parameter in made.task.model.parameters()]).norm()
-    assert norm.item() == pytest.approx(1e-3, rel=1e-3)
+@pytest.mark.parametrize(("algorithm", "kind"), [("adam", torch.optim.Adam), ("muon", Muon)])
+def test_a_step_is_of_clipped_gradients_at_the_schedules_rate(make_task, machine, tmp_path, algorithm, kind):
+    """Both optimizers hide the scale of gradients, so these are looked at as the optimizer gets them."""
+    made = trainer(make_task(clip=1e-3, optimizer=algorithm, warmup=4), machine, tmp_path)
+    seen = []
+
+    def look(optimizer, *_):
+        gradients = [parameter.grad.flatten() for parameter in made.task.model.parameters()]
+        seen.append((torch.cat(gradients).norm().item(), [group["lr"] for group in optimizer.param_groups]))
+
+    optimizer = made._optimizer.optimizer
+    assert isinstance(optimizer, kind)
+    optimizer.register_step_pre_hook(look)
+    made.train_step(2, made.task.load(2, Share()))
+    ((norm, rates),) = seen
+    assert norm == pytest.approx(1e-3, rel=1e-3)
+    wanted = learning_rate(made.config, 2)
+    assert set(rates) == {wanted}
+    assert wanted < made.config.lr
+
+
+def test_what_a_run_leaves_is_the_average_of_its_weights(make_task, machine, tmp_path):
+    task = make_task()
+    trainer(task, machine, tmp_path).run()
+    state = load_state(tmp_path / "checkpoint.pt")
+    left = load_network(tmp_path / f"{task.config.name}.safetensors").state_dict()
+    weights = {}
+    for part in ("ema", "model"):
+        task.model.load_state_dict(getattr(state, part))
+        weights[part] = {name: tensor.clone() for name, tensor in task.network(task.model).state_dict().items()}
+    assert all(torch.equal(left[name], tensor) for name, tensor in weights["ema"].items())
+    assert not all(torch.equal(left[name], tensor) for name, tensor in weights["model"].items())
+
+
+def test_checkpoints_come_as_often_as_was_asked_for(make_task, machine, tmp_path):
+    for minutes, kept in ((1e-9, True), (60.0, False)):
+        path = tmp_path / str(kept)
+        with pytest.raises(QualityError):
+            trainer(Spoiled(make_task(), 3), replace(machine, checkpoint_minutes=minutes), path).run()
+        assert (path / "checkpoint.pt").exists() is kept
+    assert load_state(tmp_path / "True" / "checkpoint.pt").step == 3
+
+
+def test_grids_come_as_often_as_was_asked_for_and_show_what_the_average_paints(make_task, machine, tmp_path):
+    task = make_task()
+    trainer(task, replace(machine, sample_every=2), tmp_path).run()
+    files = sorted((tmp_path / "samples").iterdir())
+    assert [file.name for file in files] == [f"step_{step:07d}.png" for step in (2, 4, 6)]
+    network = load_network(tmp_path / f"{task.config.name}.safetensors")
+    side, samples = 24, task.samples
+    with Image.open(files[-1]) as grid:
+        found = np.asarray(grid.convert("RGB")).astype(int)
+    for row, content in enumerate(samples.contents, 1):
+        for column, style in enumerate(samples.styles, 1):
+            planes = [torch.from_numpy(image.copy()).permute(2, 0, 1)[None] / 255 for image in (content, style)]
+            with torch.no_grad():
+                wanted = network(*planes)[0].permute(1, 2, 0).clamp(0, 1).numpy() * 255
+            cell = found[row * side : (row + 1) * side, column * side : (column + 1) * side]
+            assert np.abs(cell - wanted).max() <= 1
 
 
 def test_bfloat16_trains(make_task, machine, tmp_path):

@@ -101,7 +101,7 @@ def test_no_images_and_a_convolution_without_relu_are_refused(encoder, images):
         normalise(make_network(replace(SPECS["pooled"], encoder_relu=False)).encoder, images)
 
 
-def test_the_command_rescales_torchvisions_vgg19(pictures, tmp_path, capsys):
+def test_the_command_rescales_torchvisions_vgg19(command, pictures, tmp_path):
     source = make_network(VGG19).encoder
     places = (0, 2, 5, 7, 10, 12, 14, 16, 19)
     make_every_filter_fire(source)
@@ -113,15 +113,10 @@ def test_the_command_rescales_torchvisions_vgg19(pictures, tmp_path, capsys):
     }
     torch.save(state, tmp_path / "vgg19_torchvision.pth")
     output = tmp_path / "vgg19.safetensors"
-    normalise_command(
-        weights=tmp_path / "vgg19_torchvision.pth",
-        images=pictures / "content",
-        output=output,
-        size=32,
-        count=3,
-        as_json=True,
-    )
-    report = json.loads(capsys.readouterr().out)
+    given = ["--weights", tmp_path / "vgg19_torchvision.pth", "--images", pictures / "content", "--size", 32]
+    code, out, err = command("normalise", *given, "--count", 3, "-o", output, "--json")
+    assert code == 0, err
+    report = json.loads(out)
     assert report["images"] == 3
     photographs = check_folder(pictures / "content", Framing(32, 32, 32))
     means = mean_activations(load_encoder(output), [to_tensor(photographs.image(i)) for i in range(3)])

@@ -17,6 +17,7 @@ from adain_runtime.cli import run as run_command
 from adain_runtime.errors import BundleError, InputError, QualityError, UnavailableError
 from adain_runtime.trt import build, golden, library
 from adain_runtime.trt.engine import Engine
+from adain_runtime.trt.options import Options, Profile
 from adain_runtime.trt.sidecar import Here, read_sidecar
 
 HERE = Here("trt", "10.3.0", "8.7", library.this_platform())
@@ -42,6 +43,26 @@ def test_engines_of_another_tensorrt_are_refused_with_both_versions_and_the_comm
 def test_engines_for_another_gpu_are_refused_with_both_capabilities(engines, device):
     device.capability = (8, 9)
     with pytest.raises(InputError, match=r"built for compute capability 8\.7, and this GPU has 8\.9"):
+        run(engines)
+
+
+def test_engines_for_every_gpu_from_ampere_on_run_on_another_and_were_built_at_their_level(kit, tmp_path, device):
+    options = Options(Profile((16, 16), (32, 32), (64, 64)), hw_compat=True, opt_level=5)
+    place = build.build_bundle(kit, tmp_path / "engines", options, parts=["encoder"])
+    wanted, _ = run(place)
+    device.capability = (12, 0)
+    found, _ = run(place)
+    np.testing.assert_array_equal(found["features"], wanted["features"])
+    assert b'"level": 5' in (place / "encoder.engine").read_bytes()
+
+
+def test_an_engine_that_says_more_than_it_is_does_not_load(engines, edit, relist, device):
+    """TensorRT refuses it itself, whatever stands beside it."""
+    for part in ("encoder", "decoder", "stylizer"):
+        edit(engines / f"{part}.engine.json", hw_compat=True)
+    relist(engines)
+    device.capability = (12, 0)
+    with pytest.raises(UnavailableError, match="incompatible device"):
         run(engines)
 
 

@@ -321,10 +321,11 @@ def test_a_stopped_child_ends_with_its_signal(kit, tmp_path, tensorrt):
         "options": SMALL.to_json(),
         "timing_cache": None,
     }
-    command = [sys.executable, "-m", "adain_runtime.trt.build", "--task", json.dumps(task)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {"FAKE_TRT_SLOW": "1"}) as child:
+    command, sent = [sys.executable, "-m", "adain_runtime.trt.build", "--task", json.dumps(task)], tmp_path / "sent"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {"FAKE_TRT_WAIT": str(sent)}) as child:
         first = json.loads(child.stdout.readline())
         child.send_signal(signal.SIGINT)
+        sent.touch()
         child.stdout.read()
     assert first["phase"] == "Tactics"
     assert child.returncode == 128 + signal.SIGINT

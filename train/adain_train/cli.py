@@ -23,7 +23,7 @@ def _wants_torch() -> None:
 COMMANDS = {
     name: Command(f"adain_train.{place}", words, _wants_torch)
     for name, place, words in (
-        ("decoder", "commands:decoder_command", "Train a decoder for VGG-19, as the paper does."),
+        ("decoder", "commands:decoder_command", "Train a decoder for VGG-19; with --preset gpu as the paper does."),
         (
             "student",
             "commands:student_command",
@@ -48,6 +48,11 @@ COMMANDS = {
             "normalise",
             "normalise:normalise_command",
             "Rescale VGG-19 so that each filter's mean activation is 1, as vgg_normalised.",
+        ),
+        (
+            "crafts",
+            "crafts_command:crafts_command",
+            "Draw mosaics, hatching and other crafts after pictures, as styles that a collection lacks.",
         ),
         (
             "norms",

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from adain_model import Network
+from adain_model import Network, adain
 from adain_train.data import ImageSet, Pixels
 
 
@@ -40,10 +40,12 @@ class Samples:
         style = torch.stack([_planes(picture) for picture in self.styles]).to(device)
         mean, std = network.stats(network.encoder(style))
         for picture in self.contents:
-            features = network.encoder(_planes(picture)[None].to(device))
-            centre, spread = network.stats(features)
-            images = [network.decoder((features - centre) / spread * s + m) for m, s in zip(mean, std, strict=True)]
-            rows.append(np.concatenate([picture, *(_pixels(image[0]) for image in images)], axis=1))
+            row = [picture]
+            features, spec = network.encoder(_planes(picture)[None].to(device)), network.spec
+            for one in zip(mean.split(1), std.split(1), strict=True):
+                target = adain(features, *one, correction=spec.correction, eps=spec.eps)
+                row.append(_pixels(network.decoder(target)[0]))
+            rows.append(np.concatenate(row, axis=1))
         return np.concatenate(rows, axis=0)
 
 

@@ -55,6 +55,8 @@ def coreml(
         str, typer.Option(metavar="PART,PART,...", help="encoder, stylizer, decoder (masks need it).")
     ] = "encoder,stylizer",
     name: shared.Name = None,
+    fp16: shared.Fp16Elsewhere = False,
+    int8: shared.Int8Elsewhere = False,
     author: Annotated[str, typer.Option(help="In the package's metadata.")] = "adain-edge",
     license_: Annotated[
         Optional[str],  # noqa: UP045
@@ -67,6 +69,8 @@ def coreml(
     _verbose: console.Verbose = False,
 ) -> None:
     """Write Core ML packages, executed by the reference against PyTorch before they are kept."""
+    shared.refuse("--fp16", fp16, "Core ML packages are fp16 unless --precision fp32 is given; leave it out")
+    shared.refuse("--int8", int8, "give --activations int8 to compute in int8, or --weights int8 for weights alone")
     exporter, network = shared.begin("coreml", checkpoint)
     one_of("--precision", precision, ("fp16", "fp32"))
     request = CoremlRequest(

@@ -20,10 +20,15 @@ def mnn(
     parts: shared.Parts = shared.ALL_PARTS,
     rewrites: shared.Rewrites = None,
     name: shared.Name = None,
+    fp16: shared.Fp16Elsewhere = False,
+    int8: shared.Int8Elsewhere = False,
     as_json: console.AsJson = False,
     _verbose: console.Verbose = False,
 ) -> None:
     """Write an MNN bundle, checked in MNN against PyTorch before it is kept."""
+    why = "MNN chooses its arithmetic where it runs; for small files there is --weights fp16 or int8"
+    shared.refuse("--fp16", fp16, f"{why}, and targets onnx, trt and coreml compute in fp16")
+    shared.refuse("--int8", int8, f"{why}, and targets onnx, trt and coreml (--activations int8) compute in int8")
     target, network = shared.begin("mnn", checkpoint)
     request = GraphRequest(
         name=network.spec.name if name is None else name,

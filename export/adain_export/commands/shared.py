@@ -31,6 +31,8 @@ Checkpoint = Annotated[
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder that gets the bundle.")]
 Fp16 = Annotated[bool, typer.Option("--fp16", help="Half precision; statistics stay float32.")]
+Fp16Elsewhere = Annotated[bool, typer.Option("--fp16", hidden=True)]
+Int8Elsewhere = Annotated[bool, typer.Option("--int8", hidden=True)]
 AsInt8 = Annotated[
     bool, typer.Option("--int8", help="Convolutions in int8 by a calibration; the rest float32, or half with --fp16.")
 ]
@@ -75,6 +77,16 @@ def begin(name: str, checkpoint: Path | None) -> tuple[Target, Network]:
     target = get_target(name)
     require(f"target {name}", target.probe())
     return target, load(checkpoint)
+
+
+def refuse(flag: str, given: bool, why: str) -> None:
+    """Refuse a flag of other targets, with what does it here or which targets can.
+
+    Raises:
+        InputError: it was given.
+    """
+    if given:
+        raise InputError(f"{flag}: {why}")
 
 
 def load(checkpoint: Path | None) -> Network:

@@ -26,6 +26,7 @@ from adain_export.coreml.codes import Codes
 from adain_export.threads import one_thread
 from adain_model.network import Network, PaddedConv
 from adain_model.norms import adain
+from adain_runtime.errors import QualityError
 
 SIDE = 256
 """Pixels of the square cut from the middle of each picture."""
@@ -63,6 +64,8 @@ def fitted(network: Network, codes_of: Callable[[NDArray[np.float32]], Codes], l
     made = copy.deepcopy(network)
     with one_thread(), torch.inference_mode():
         for name, moments in _moments(network, layers):
+            if not moments.covariance.isfinite().all():
+                raise QualityError(f"what enters {name} is not finite on the sample pictures: the network has diverged")
             step = made.get_submodule(name)
             weight, bias = step.get_parameter("weight"), step.get_parameter("bias")
             plain = weight.flatten(1)

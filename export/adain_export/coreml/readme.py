@@ -18,11 +18,12 @@ FILE = "README.md"
 
 def readme(network: Network, request: CoremlRequest, plan: Plan, parts: Mapping[str, Part], folder: Path) -> str:
     """The text for packages that lie in ``folder``."""
+    sizes = _sizes(plan, network.spec.stride)
     files = dict.fromkeys(part.file for part in parts.values())
     rows = [f"| `{file}` | {_megabytes(folder / file):.1f} | {_holds(file, parts)} |" for file in files]
     sections = [
         f"# {request.name}: AdaIN style transfer for Core ML\n",
-        f"Runs on {plan.system} and {MACS[plan.system]} or later. {_sizes(plan)} Sizes are height x width.\n",
+        f"Runs on {plan.system} and {MACS[plan.system]} or later. {sizes} Sizes are height x width.\n",
         "| package | MB | holds |\n|---|---|---|\n" + "\n".join(rows) + "\n",
         _memory(network, request, plan),
         _calls(network, request),
@@ -40,12 +41,12 @@ def _holds(file: str, parts: Mapping[str, Part]) -> str:
     return "the functions " + ", ".join(names) if names else next(n for n, part in parts.items() if part.file == file)
 
 
-def _sizes(plan: Plan) -> str:
+def _sizes(plan: Plan, stride: int) -> str:
     if plan.shapes == "range":
         low, high = plan.bounds
         return (
-            f"Pictures have sides from {low} to {high}, both multiples of 8: Core ML can't say the latter, and another "
-            f"size gives a picture that is cut or padded. The Neural Engine runs {spell(plan.default)} only."
+            f"Pictures have sides from {low} to {high}, both multiples of {stride}: Core ML can't say the latter, and "
+            f"another size gives a picture that is cut or padded. The Neural Engine runs {spell(plan.default)} only."
         )
     sizes = ", ".join(map(spell, plan.sizes))
     return f"Pictures are {sizes} pixels: scale or pad yours to that."

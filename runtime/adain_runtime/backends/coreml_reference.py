@@ -68,7 +68,7 @@ class CoreMLReferenceBackend:
         provider = options.provider or next(iter(_PROVIDERS))
         if provider not in _PROVIDERS:
             raise UnavailableError(f"backend {NAME}: no provider {provider!r}, only {', '.join(_PROVIDERS)}")
-        return CoreMLReferenceSession(bundle, provider)
+        return CoreMLReferenceSession(bundle, provider, named=bool(options.provider))
 
 
 BACKEND = CoreMLReferenceBackend()
@@ -77,8 +77,8 @@ BACKEND = CoreMLReferenceBackend()
 class CoreMLReferenceSession(BaseSession):
     """An open Core ML bundle; ``function`` gives the package within, for whoever looks inside (blame, calibration)."""
 
-    def __init__(self, bundle: Bundle, provider: str) -> None:
-        super().__init__(bundle, DEVICE if _PROVIDERS[provider] == "float32" else f"{DEVICE} ({provider})")
+    def __init__(self, bundle: Bundle, provider: str, *, named: bool = True) -> None:
+        super().__init__(bundle, f"{DEVICE} ({provider})" if named else DEVICE)
         self._accumulate = _PROVIDERS[provider]
         self._packages: dict[str, Package] = {}
         for part in bundle.manifest.parts:

@@ -1,4 +1,4 @@
-"""OpenVINO: runs ONNX bundles as they are on Intel's CPUs, GPUs and NPUs."""
+"""OpenVINO: runs ONNX bundles as they are on Intel's CPUs and GPUs."""
 
 from __future__ import annotations
 

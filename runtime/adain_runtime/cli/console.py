@@ -237,12 +237,12 @@ def probe_table(title: str, column: str, probes: Mapping[str, Probe]) -> Table:
 
 
 def show(*renderables: object) -> None:
-    """Print tables or marked-up text on stdout."""
+    """Print tables, or text as it is, on stdout."""
     from rich.console import Console
 
     console = Console(soft_wrap=not sys.stdout.isatty())
-    for renderable in renderables:
-        console.print(renderable)
+    for renderable in renderables:  # a path may hold what Rich takes for markup
+        console.print(renderable, markup=False)
 
 
 @contextmanager

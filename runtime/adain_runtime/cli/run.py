@@ -19,6 +19,7 @@ from adain_runtime.cli.bars import Bars
 from adain_runtime.errors import InputError
 from adain_runtime.image import Photo, load_mask
 from adain_runtime.jobs import AT_ONCE, AtOnce, Done, Failed, find_contents, plan, run_jobs, spell_kinds
+from adain_runtime.style import SUFFIX
 from adain_runtime.stylizer import EMBEDDED_MODEL, MAX_PIXELS, STYLE_SIZE, PreserveColor, Stylizer
 from adain_runtime.tiling import Tiling, parse_tiling
 
@@ -111,9 +112,13 @@ def run(
         typer.Option(min=1, help="Resize the photo to this shorter side. Default: as it is.", show_default=False),
     ] = None,
     style_size: Annotated[
-        int,
-        typer.Option(min=1, help="Larger styles are resized to this shorter side; sets the stroke scale."),
-    ] = STYLE_SIZE,
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            min=1,
+            help=f"Larger styles are resized to this shorter side; sets the stroke scale. Default: {STYLE_SIZE}.",
+            show_default=False,
+        ),
+    ] = None,
     max_pixels: Annotated[int, typer.Option(min=1, help="Refuse larger images.")] = MAX_PIXELS,
     tile: Annotated[
         str,
@@ -142,6 +147,9 @@ def run(
         raise InputError("an argument is empty, such as an unset shell variable; name a file or a folder")
     shares, tiling = parse_weights(weights), parse_tiling(tile)
     masks = mask or []
+    batch = 1 if masks else batch  # a mask is fitted to each photo's size
+    if style_size is not None and all(style.endswith(SUFFIX) for style in styles):
+        raise InputError("--style-size is about images, and a saved style has its size behind it: leave it out")
     contents, many, passed_over = find_contents(content)
     keep = [Path(name) for name in (*styles, *masks)]
     jobs = plan(contents, many=many, label=_label(styles), output=output, keep=keep)
@@ -162,7 +170,8 @@ def run(
         stylizer.check(len(styles), shares, alpha, preserve_color, batch, masks=len(masks), tile=tiling)
         color = cast(PreserveColor, preserve_color)
         prepared = [
-            stylizer.prepare(style, preserve_color=color, size=style_size, max_pixels=max_pixels) for style in styles
+            stylizer.prepare(style, preserve_color=color, size=style_size or STYLE_SIZE, max_pixels=max_pixels)
+            for style in styles
         ]
 
         for image in masks:  # a mask that can't be read is found before the first photo, not at each
@@ -189,7 +198,7 @@ def run(
             results = run_jobs(
                 jobs,
                 alone,
-                batch_size=1 if masks else batch,  # a mask is fitted to each photo's size
+                batch_size=batch,
                 size=size,
                 max_pixels=max_pixels,
                 quality=quality,

@@ -139,6 +139,8 @@ def _load(operation: Operation, argument: str | Constant, read: ReadBlob) -> str
     if isinstance(argument, str):
         return Name(argument)
     if not isinstance(argument.content, BlobReference):
+        if argument.type.dtype.is_float and np.isnan(argument.content).any():  # an infinite bound of a clip is sound
+            raise BundleError(f"{operation}: a constant of it is NaN: damaged; export the package again")
         return argument.content
     try:
         values = read(argument, argument.content).reshape(fixed_shape(argument.type)[0])
