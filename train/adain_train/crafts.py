@@ -61,7 +61,7 @@ def dots(rng: np.random.Generator, picture: Field) -> Field:
     size, strays, radius = rng.uniform(3.5, 9), rng.uniform(0.03, 0.25), rng.uniform(0.42, 0.62)
     for _ in range(int(rng.integers(1, 4))):
         cells, _ = voronoi(rng, shape, size, jitter=0.3, square=False)
-        places = np.stack(np.mgrid[0 : shape[0], 0 : shape[1]], -1)
+        places = np.moveaxis(np.mgrid[0 : shape[0], 0 : shape[1]], 0, -1)
         from_middle = places - cell_means(places, cells)[cells]
         colours = cell_means(picture, cells)
         colours = colours + rng.normal(size=colours.shape) * strays

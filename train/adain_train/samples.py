@@ -42,7 +42,7 @@ class Samples:
         for picture in self.contents:
             row = [picture]
             features, spec = network.encoder(_planes(picture)[None].to(device)), network.spec
-            for one in zip(mean.split(1), std.split(1), strict=True):
+            for one in zip(torch.split(mean, 1), torch.split(std, 1), strict=True):
                 target = adain(features, *one, correction=spec.correction, eps=spec.eps)
                 row.append(_pixels(network.decoder(target)[0]))
             rows.append(np.concatenate(row, axis=1))
