@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import os
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
 from types import SimpleNamespace
@@ -35,6 +36,12 @@ class DeviceError(Exception):
         self.code = code
 
 
+def _capability():
+    """Of the device that a child process finds."""
+    major, minor = os.environ.get("FAKE_CUDA_CAPABILITY", "8.7").split(".")
+    return int(major), int(minor)
+
+
 @dataclass
 class Device:
     """The device behind both faces.
@@ -46,7 +53,7 @@ class Device:
         calls: names of the functions called, in order.
     """
 
-    capability: tuple[int, int] = (8, 7)
+    capability: tuple[int, int] = field(default_factory=_capability)
     total: int = 8 << 30
     devices: int = 1
     failing: dict = field(default_factory=dict)

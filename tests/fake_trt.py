@@ -187,9 +187,9 @@ class Builder:
             monitor.phase_start("Building", None, 3)
             for step in range(3):
                 monitor.phase_start("Tactics", "Building", 1)
+                alive = monitor.step_complete("Tactics", 0)
                 while (awaited := os.environ.get("FAKE_TRT_WAIT")) and not os.path.exists(awaited):  # noqa: PTH110
                     time.sleep(0.01)
-                alive = monitor.step_complete("Tactics", 0)
                 monitor.phase_finish("Tactics")
                 if not (alive and monitor.step_complete("Building", step)):
                     return None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from adain_parity.artefacts import Model, bundle_for, open_models
 from adain_parity.matrix import BackendRow, Limits, Matrix
-from adain_parity.plan import planned_bundles
+from adain_parity.plan import Asked, planned_bundles
 from adain_parity.results import Case
 from adain_parity.run import Settings, run_cases
 from adain_runtime.bundle import Bundle
@@ -38,7 +38,7 @@ def run_faults(bundle: Bundle, model: Model, out: Path, jobs: int = 2) -> dict[s
     for (limits, style), faults in alike.items():
         rows = tuple(map(row, faults))
         matrix = Matrix(1, (model.name,), (SIZE,), ("cat",), (style,), (0.6,), rows, limits)
-        plans = planned_bundles(matrix, [bundle], [model], lambda _: "")
+        plans = planned_bundles(matrix, [bundle], [model], lambda _: Asked())
         cases += run_cases(plans, Settings(out, limits, jobs=jobs))
     return {case.backend: case for case in cases}
 

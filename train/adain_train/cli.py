@@ -52,7 +52,7 @@ COMMANDS = {
         (
             "crafts",
             "crafts_command:crafts_command",
-            "Draw mosaics, hatching and other crafts after pictures, as styles that a collection lacks.",
+            "Draw mosaics, glass, dots, hatching, graphite and lines after other pictures, as styles to train on.",
         ),
         (
             "norms",

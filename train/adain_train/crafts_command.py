@@ -30,7 +30,7 @@ def crafts_command(
     as_json: console.AsJson = False,
     verbose: console.Verbose = False,  # noqa: ARG001 its callback acts
 ) -> None:
-    """Draw mosaics, stained glass, dots, hatching, graphite and lines after other pictures, as styles to train on.
+    """Draw mosaics, glass, dots, hatching, graphite and lines after other pictures, as styles to train on.
 
     The same images, count, size and seed give the same pictures; a larger count adds to them. They are not compressed,
     so that no library's version changes their digests.
