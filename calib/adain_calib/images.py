@@ -16,12 +16,12 @@ from adain_runtime.image import Photo, load_image, resize_shorter
 from adain_runtime.jobs import find_contents, spell_kinds
 from adain_runtime.manifest import Sizes
 from adain_runtime.planes import planes_for
+from adain_runtime.stylizer import MAX_PIXELS
 
 SMALLEST = 64
 """Pixels a side: under this a map has few cells, and its borders weigh more than the picture."""
 
 _LONGEST = 4  # times the shorter side: a panorama's memory is bounded
-_MOST_PIXELS = 100_000_000  # of an image, as everywhere
 _SHOWN = 3
 
 
@@ -151,10 +151,9 @@ def _check_header(path: Path) -> None:
         height, width = stated_size(path, None)
     except InputError as error:
         raise InputError(f"{error}; or take it out of the folder") from error
-    if width * height > _MOST_PIXELS:
+    if width * height > MAX_PIXELS:
         raise InputError(
-            f"{path}: {width}x{height}, more than {_MOST_PIXELS:,} pixels; make it smaller, or take it out of the "
-            "folder"
+            f"{path}: {width}x{height}, more than {MAX_PIXELS:,} pixels; make it smaller, or take it out of the folder"
         )
     _check_size(path, width, height)
 

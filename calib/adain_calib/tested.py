@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +16,7 @@ from adain_model.checkpoint import embedded_checkpoint, load_network
 from adain_model.network import Network
 from adain_runtime.cli import console
 from adain_runtime.errors import InputError
+from adain_runtime.results import check_folder_writable
 
 PAIRS, SEED = 24, 0
 
@@ -126,12 +126,4 @@ def check_json_path(option: str, path: Path) -> None:
         raise InputError(f"{option} {path}: no folder {path.parent}; make it, or choose another")
     if path.exists() and not path.is_file():
         raise InputError(f"{option} {path}: a pipe or a device; name a file")
-    try:
-        with TemporaryDirectory(
-            prefix=".adain-", dir=path.parent
-        ):  # permission bits don't tell of read-only file systems
-            pass
-    except OSError as error:
-        raise InputError(
-            f"{option} {path}: can't be written ({error.strerror or error}); choose another folder"
-        ) from error
+    check_folder_writable(path.parent, f"{option} {path}")

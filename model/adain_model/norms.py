@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from adain_runtime.errors import InputError
+from adain_runtime.regions import FADES
 
-_FADES = 1e-3  # of a mask: under this share features fade to the content's own
 _NO_REGION = 1e-12  # cells; far below any mask that changes a pixel, far above what float32 can't divide by
 
 
@@ -244,7 +244,7 @@ def spatial_adain(
     weights = masks.to(wide.dtype).clamp_min(0.0)
     weights = weights / weights.sum(dim=1, keepdim=True).clamp_min(1.0)
     covered = weights.sum(dim=1, keepdim=True)
-    shares = weights / covered.clamp_min(_FADES)
+    shares = weights / covered.clamp_min(FADES)
     result = wide * (1.0 - shares.sum(dim=1, keepdim=True))
     for region in range(regions):
         weight = weights[:, region : region + 1]

@@ -313,14 +313,11 @@ def _stylized(stylize: Callable[[list[Photo]], list[Photo]], works: list[_Work])
     clock = perf_counter()
     try:
         made: list[Photo | AdainError] = list(stylize(photos))
-    except AdainError as error:
+    except (AdainError, MemoryError) as error:
         if len(photos) > 1:
             return [done for work in works for done in _stylized(stylize, [work])]
-        made = [error]
-    except MemoryError:
-        if len(photos) > 1:
-            return [done for work in works for done in _stylized(stylize, [work])]
-        made = [_no_memory(works[0].job.content)]
+        (content,) = (work.job.content for work in works if isinstance(work.result, Photo))
+        made = [error if isinstance(error, AdainError) else _no_memory(content)]
     each = (perf_counter() - clock) / len(photos)
     results = iter(made)
     return [

@@ -13,7 +13,9 @@ from adain_runtime.planes import padded_indices
 from adain_runtime.style import Style
 
 Floats = NDArray[np.float32]
-_FADES = np.float32(1e-3)  # of a mask: under this share features fade to the content's own
+FADES = 1e-3
+"""Of a mask: under this share features fade to the content's own."""
+
 _STRIP = 32  # rows of cells worked on at once
 
 
@@ -135,7 +137,7 @@ class Regions:
         """Scale and shift for a window, [1,C,h,w] float32 each."""
         masks = self._masks[:, rows, columns]
         covered = masks.sum(0)
-        shares = masks / np.maximum(covered, _FADES)
+        shares = masks / np.maximum(covered, np.float32(FADES))
         shape = (self._styles[0].channels, *masks.shape[1:])
         scale = np.broadcast_to(1 - shares.sum(0), shape).copy()
         shift = np.zeros(shape, np.float32)

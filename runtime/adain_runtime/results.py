@@ -35,11 +35,24 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"-o {path}: can't be made ({error.strerror or error}); choose another folder") from error
+    check_folder_writable(path, f"-o {path}")
+
+
+def check_folder_writable(folder: Path, what: str) -> None:
+    """Try whether a folder can be written: permission bits don't tell of read-only file systems.
+
+    Args:
+        folder: that is there.
+        what: is to go there, as the error names it.
+
+    Raises:
+        InputError: it can't be written.
+    """
     try:
-        with TemporaryDirectory(prefix=".adain-", dir=path):  # permission bits don't tell of read-only file systems
+        with TemporaryDirectory(prefix=".adain-", dir=folder):
             pass
     except OSError as error:
-        raise InputError(f"-o {path}: can't be written ({error.strerror or error}); choose another folder") from error
+        raise InputError(f"{what}: can't be written ({error.strerror or error}); choose another folder") from error
 
 
 def write_json(path: Path, result: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from math import isfinite
 from sys import maxsize
 from types import TracebackType
@@ -266,14 +267,18 @@ class Stylizer:
                 yield indices[start : start + step], side
 
     def _side(self, size: tuple[int, int], tile: Tiling, together: int) -> int | None:
-        """`choose_side`, asked again where the graphs still hold what the picture before took."""
-        manifest = self.session.bundle.manifest
-        with suppress(InputError):
-            side = choose_side(manifest, *size, tile, together=together)
-            if side is None or side == tile:
+        """`choose_side`, with what the graphs hold of the picture before given back where that changes it."""
+        ask = partial(choose_side, self.session.bundle.manifest, *size, tile, together=together)
+        with suppress(InputError):  # what is free beside the graphs may not do
+            if (side := ask()) == ask(free=self._most_free()):
                 return side
         self.release()
-        return choose_side(manifest, *size, tile, together=together)
+        return ask()
+
+    def _most_free(self) -> int | None:
+        """Bytes that are free, or were before the graphs held any; None where the system doesn't tell."""
+        now = available_memory()
+        return None if now is None or self._free_at_first is None else max(now, self._free_at_first)
 
     def check(
         self,
@@ -392,9 +397,7 @@ class Stylizer:
         Raises:
             InputError: it would; the message has both.
         """
-        now = available_memory()
-        free = None if now is None or self._free_at_first is None else max(now, self._free_at_first)
-        choose_side(self.session.bundle.manifest, height, width, "off", free=free)
+        choose_side(self.session.bundle.manifest, height, width, "off", free=self._most_free())
 
     def release(self) -> None:
         """Give back the memory that graphs hold between runs, where the backend can; the next run loads them anew."""

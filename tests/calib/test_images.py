@@ -93,7 +93,7 @@ def test_pictures_of_kinds_that_are_not_read_are_told(pictures, folder):
 def test_an_image_of_more_pixels_than_are_decoded_is_refused_before_any_work(folder, monkeypatch):
     save_picture(folder / "a.png", 64, 64, 0)
     save_picture(folder / "wide.png", 100, 101, 0)
-    monkeypatch.setattr(images, "_MOST_PIXELS", 10_000)
+    monkeypatch.setattr(images, "MAX_PIXELS", 10_000)
     with pytest.raises(InputError, match=r"wide\.png: 100x101, more than 10,000 pixels; make it smaller, or take"):
         open_folder(folder, most=9, seed=0)
 

@@ -17,6 +17,7 @@ from adain_export.coreml.codes import codes_for, palette_rows
 from adain_export.coreml.compress import ready_for_codes
 from adain_export.coreml.request import CoremlRequest, plan
 from adain_export.target import get_target
+from adain_runtime.errors import QualityError
 from adain_runtime.mil import Package
 from networks import WIDE, make_network
 
@@ -176,3 +177,13 @@ def test_what_is_not_negative_has_the_256_codes_of_uint8(pooled, tmp_path):
     shifted = sum(layer.shifted for layer in computed)
     assert 0 < shifted <= kinds["uint8"]
     assert kinds["int8"] >= len(computed) - shifted > 0
+
+
+def test_a_network_that_has_diverged_is_told_and_no_bug():
+    network = make_network(WIDE)
+    with torch.no_grad():
+        for name, values in network.named_parameters():
+            if name.endswith("weight"):
+                values.mul_(1e20)
+    with pytest.raises(QualityError, match=r"what enters .* is not finite on the sample pictures"):
+        fit.fitted(network, lambda _: pytest.fail("nothing can be rounded"), LARGE)

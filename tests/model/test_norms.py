@@ -18,6 +18,7 @@ from adain_model import (
     spatial_adain,
 )
 from adain_runtime.errors import InputError
+from adain_runtime.regions import FADES
 
 EPS = 1e-5
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -292,7 +293,7 @@ def test_a_region_of_hardly_any_cells_stays_finite_and_no_further_than_the_style
     found = spatial_adain(x, mask, means, stds, correction=correction, eps=EPS)
     assert found.isfinite().all()
     # A weighted deviation is at most sqrt(n / w) standard deviations, and 6 cells share the weight n.
-    share = (mask / 1e-3).clamp_max(1)
+    share = (mask / FADES).clamp_max(1)
     reach = share * (means.abs() + stds * (mask.sum() / mask.clamp_min(1e-12)).sqrt()) + x.abs() * (1 - share)
     assert (found.abs() <= reach + 1e-3).all()
 

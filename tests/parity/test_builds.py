@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from adain_export.target import GraphRequest, get_target
 from adain_model.checkpoint import weights_sha256
 from adain_parity.artefacts import Model
 from adain_parity.engines import CAPABILITY, options_for, probe_builder
@@ -17,6 +18,7 @@ from adain_parity.page import parity_page
 from adain_parity.plan import Asked, planned_bundles
 from adain_parity.results import SCHEMA, Run
 from adain_parity.run import Settings, run_cases
+from adain_parity.worker import Job, build
 from adain_runtime.errors import InputError, UnavailableError
 from adain_runtime.trt import library
 from runs import a_case, a_run
@@ -106,3 +108,11 @@ def test_a_run_with_a_built_case_comes_back_and_fits_the_schema():
     assert Run.from_json(run.to_json()) == run
     jsonschema = pytest.importorskip("jsonschema")
     jsonschema.validate(json.loads(run.to_json()), json.loads(SCHEMA.read_text(encoding="utf-8")))
+
+
+def test_graphs_of_bytes_are_not_built_and_that_is_no_failure(exported_small, tmp_path):
+    network, _ = exported_small
+    bundle = get_target("onnx").export(network, GraphRequest("x", parts=("stylizer",), io="uint8"), tmp_path)
+    made = build(Job("build", "trt-rtx", str(tmp_path / "result.json"), model=str(bundle.path), sizes=("16x24",)))
+    assert "TensorRT takes no images of bytes" in made.unavailable
+    assert not made.errors

@@ -160,6 +160,14 @@ def test_the_pictures_are_what_the_stylizer_makes(bundles):
     assert np.abs(np.asarray(compared.pictures[0][1]).astype(int) - wanted).max() <= 1  # the style is torch's
 
 
+def test_a_photo_that_would_be_cut_into_tiles_is_compared_as_a_whole(bundles, install, monkeypatch):
+    """Tiles run the encoder and the decoder, and it is the stylizer that is compared."""
+    install(get_backend("onnx"))
+    monkeypatch.setattr("adain_runtime.tiling.working_memory", lambda _: 0)
+    compared = compare(bundles, [photo(1, 96, 160)], [photo(2)])
+    assert [(row.height, row.width) for row in compared.rows] == [(96, 160)] * 2
+
+
 def test_the_backend_that_computes_shapes_only_is_left_out_and_said_to_be(bundles):
     compared = compare(bundles, [photo(1)], [photo(2)])
     assert "null" not in [row.backend for row in compared.rows]

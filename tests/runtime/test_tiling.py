@@ -67,6 +67,7 @@ def test_what_the_graphs_hold_of_the_picture_before_is_free_for_the_next(null_st
     for module in (tiling, stylizer):
         monkeypatch.setattr(module, "available_memory", available)
     monkeypatch.setattr(stylizer, "release", give_back)
+    null_stylizer._free_at_first = 2 * GIB
     manifest = null_stylizer.session.bundle.manifest
     per_pixel = tiling.bytes_per_pixel(manifest.spec)
     side = isqrt(3 * GIB // 2 // per_pixel)  # takes more than what is left beside the arena, and less than all
@@ -78,8 +79,11 @@ def test_what_the_graphs_hold_of_the_picture_before_is_free_for_the_next(null_st
     side = isqrt(3 * GIB // 4 // per_pixel)
     assert choose_side(manifest, side, side, "auto") is not None
     assert null_stylizer._side((side, side), "auto", 1) is None
+    held[0] = GIB
+    large = isqrt(8 * GIB // per_pixel)  # in such tiles whatever is given back, so nothing is
+    assert null_stylizer._side((large, large), "auto", 1) == 1024
+    assert held == [GIB]
     held[0] = 2 * GIB
-    null_stylizer._free_at_first = 2 * GIB
     null_stylizer.check_whole(side, side)  # in the thread that loads: nothing is released beside a run
 
 

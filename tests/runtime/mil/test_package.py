@@ -254,6 +254,18 @@ def test_weights_that_are_not_finite_are_found_before_anything_runs(damaged):
         Package.open(damaged).plan("main")
 
 
+def test_a_constant_within_the_program_that_is_nan_is_found_too(damaged):
+    """Tensors of a few elements stand in the program, not among the weights."""
+    random = np.random.default_rng(0)
+    random.normal(0, 1, (4, 3, 3, 3))
+    bias = random.normal(0, 1, 4).astype(np.float32).tobytes()
+    data = model_file(damaged).read_bytes()
+    assert data.count(bias) == 1
+    model_file(damaged).write_bytes(data.replace(bias, np.float32(np.nan).tobytes() + bias[4:]))
+    with pytest.raises(BundleError, match="a constant of it is NaN: damaged"):
+        Package.open(damaged).plan("main")
+
+
 @pytest.mark.parametrize("flips", range(40))
 def test_a_model_with_a_flipped_byte_runs_or_is_refused_but_never_crashes(damaged, flips, image):
     data = bytearray(model_file(damaged).read_bytes())
