@@ -9,10 +9,7 @@ import pytest
 from PIL import Image
 
 from adain_runtime.errors import InputError
-from adain_train import crafts
 from adain_train.crafts import CRAFTS, draw
-
-NAMES = [craft.__name__ for craft in CRAFTS]
 
 
 @pytest.fixture
@@ -23,25 +20,32 @@ def picture():
     return np.where(disc[..., None], [230, 220, 200], [90, 40, 30]).astype(np.uint8)
 
 
-@pytest.mark.parametrize("number", range(len(CRAFTS)), ids=[f"{place}-{name}" for place, name in enumerate(NAMES)])
-def test_a_number_and_a_seed_are_a_picture(picture, number):
-    name, drawn = draw(picture, number, seed=4)
-    assert name == NAMES[number]
+@pytest.mark.parametrize("kind", CRAFTS)
+def test_a_number_and_a_seed_are_a_picture(picture, kind):
+    drawn = draw(picture, kind, 3, seed=4)
     assert (drawn.shape, drawn.dtype) == (picture.shape, np.uint8)
     assert drawn.std() > 3  # there is something on it
-    again, later, other = (draw(picture, *which)[1] for which in ((number, 4), (number + len(CRAFTS), 4), (number, 5)))
+    again, later, other = (draw(picture, kind, number, seed) for number, seed in ((3, 4), (4, 4), (3, 5)))
     assert np.array_equal(drawn, again)
     assert not np.array_equal(drawn, later)
     assert not np.array_equal(drawn, other)
 
 
-@pytest.mark.parametrize("craft", [crafts.mosaic, crafts.glass, crafts.dots, crafts.hatching, crafts.graphite])
-def test_the_picture_that_it_is_drawn_after_is_still_there(picture, craft):
+@pytest.mark.parametrize("kind", CRAFTS)
+def test_the_smallest_picture_and_one_of_one_colour_are_drawn(kind):
+    for seed in range(4):
+        assert draw(np.full((32, 45, 3), 90, np.uint8), kind, 0, seed).shape == (32, 45, 3)
+
+
+@pytest.mark.parametrize(
+    "kind", ["mosaic", "glass", "dots", "hatching", "graphite", "stitches", "halftone", "brushwork", "swirls", "wash"]
+)
+def test_the_picture_that_it_is_drawn_after_is_still_there(picture, kind):
     """Light places stay lighter than dark ones, on average over several drawings."""
     disc = picture[..., 0] > 128
     lighter = []
     for seed in range(6):
-        drawn = craft(np.random.default_rng(seed), picture.astype(np.float32) / 255).mean(-1)
+        drawn = CRAFTS[kind](np.random.default_rng(seed), picture.astype(np.float32) / 255).mean(-1)
         lighter.append(drawn[disc].mean() - drawn[~disc].mean())
     assert np.mean(lighter) > 0.1
     assert min(lighter) > -0.02
@@ -50,14 +54,14 @@ def test_the_picture_that_it_is_drawn_after_is_still_there(picture, craft):
 def test_lines_leave_most_of_the_paper_empty(picture):
     emptiest = []
     for seed in range(8):
-        drawn = crafts.lines(np.random.default_rng(seed), picture.astype(np.float32) / 255).mean(-1)
+        drawn = CRAFTS["lines"](np.random.default_rng(seed), picture.astype(np.float32) / 255).mean(-1)
         emptiest.append(np.quantile(drawn, 0.5) - np.quantile(drawn, 0.02))
     assert np.median(emptiest) > 0.1  # ink is much darker than the middle of all pixels, which is paper
 
 
 def test_a_tiny_picture_is_refused():
     with pytest.raises(InputError, match=r"picture of 40x31: .*32 pixels"):
-        draw(np.zeros((31, 40, 3), np.uint8), 0, 0)
+        draw(np.zeros((31, 40, 3), np.uint8), "lines", 0, 0)
 
 
 @pytest.fixture
@@ -71,7 +75,7 @@ def folder(tmp_path, picture):
 
 
 def test_the_command_leaves_pictures_that_a_larger_count_adds_to(command, folder, tmp_path):
-    asked = ["crafts", folder, "--size", "64", "--seed", "2"]
+    asked = ["crafts", folder, "--size", "64", "--seed", "2", "--kinds", "mosaic,hatching,graphite,mosaic"]
     code, out, err = command(*asked, "-o", tmp_path / "few", "--count", "3")
     assert (code, out) == (0, "")
     assert "1 skipped (broken.jpg" in err
@@ -79,7 +83,7 @@ def test_the_command_leaves_pictures_that_a_larger_count_adds_to(command, folder
     code, out, _ = command(*asked, "-o", tmp_path / "more", "--count", "8", "--workers", "0", "--json")
     found = json.loads(out)
     assert (found["images"], found["skipped"], sum(found["drawn"].values())) == (3, 1, 8)
-    assert found["drawn"]["mosaic"] == 3
+    assert found["drawn"]["mosaic"] == 4
     few, more = ({file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("few", "more"))
     assert few == {name: more[name] for name in few}
     assert len(more) == 8
@@ -93,6 +97,10 @@ def test_the_command_leaves_pictures_that_a_larger_count_adds_to(command, folder
     ("arguments", "said"),
     [
         (["pictures", "-o", "pictures"], "next time would be drawn after itself"),
+        (
+            ["pictures", "-o", "out", "--kinds", "mosaic,origami"],
+            "--kinds origami: no such kind; there are mosaic, hatching",
+        ),
         (["none", "-o", "out"], "none: no such folder"),
         (["pictures", "-o", "pictures/a.png"], "can't be made"),
     ],
@@ -102,3 +110,13 @@ def test_what_can_not_be_drawn_is_one_line(command, folder, monkeypatch, argumen
     code, out, err = command("crafts", *arguments, "--count", "1")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert said in err
+
+
+def test_a_kind_is_drawn_after_all_pictures_though_there_are_as_many_as_kinds(command, folder, tmp_path):
+    out = tmp_path / "out"
+    command("crafts", folder, "--size", "64", "--kinds", "dots,lines,dots", "--count", "30", "-o", out)
+    widths = []
+    for number in range(0, 30, 3):
+        with Image.open(out / f"dots-{number:04d}.bmp") as drawn:
+            widths.append(drawn.width)
+    assert set(widths) == {80, 96}  # of the three pictures one is wider

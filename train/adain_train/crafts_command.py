@@ -15,7 +15,7 @@ from adain_runtime.cli import console
 from adain_runtime.errors import InputError
 from adain_runtime.image import Photo, load_image, resize_shorter, save_image, to_pil
 from adain_runtime.results import make_folder
-from adain_train.crafts import SMALLEST, draw
+from adain_train.crafts import CRAFTS, SMALLEST, draw
 from adain_train.data import Framing, Pixels, check_folder, prefetch
 
 
@@ -24,17 +24,24 @@ def crafts_command(
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures, such as mosaic-0000.bmp.")],
     count: Annotated[int, typer.Option(min=1, help="Pictures to draw.")] = 1000,
+    kinds: Annotated[
+        str, typer.Option(metavar="KIND,KIND,...", help="Which, drawn in turn; one may stand twice. Default: all.")
+    ] = ",".join(CRAFTS),
     size: Annotated[int, typer.Option(min=2 * SMALLEST, help="Pixels of a picture's shorter side.")] = 288,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is random.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Threads that draw.")] = 2,
     as_json: console.AsJson = False,
     verbose: console.Verbose = False,  # noqa: ARG001 its callback acts
 ) -> None:
-    """Draw mosaics, glass, dots, hatching, graphite and lines after other pictures, as styles to train on.
+    """Draw mosaics, hatching, brushwork, marbling and others after other pictures, as styles to train on.
 
-    The same images, count, size and seed give the same pictures; a larger count adds to them. They are not compressed,
-    so that no library's version changes their digests.
+    The same images, count, kinds, size and seed give the same pictures; a larger count adds to them. They are not
+    compressed, so that no library's version changes their digests.
     """
+    wanted = tuple(kinds.split(","))
+    for kind in wanted:
+        if kind not in CRAFTS:
+            raise InputError(f"--kinds {kind}: no such kind; there are {', '.join(CRAFTS)}")
     if output.resolve() == images.resolve():
         raise InputError(f"-o {output} is the folder to draw after, and next time would be drawn after itself")
     framing = Framing(crop=2 * SMALLEST, shorter_min=size, shorter_max=size)
@@ -42,13 +49,15 @@ def crafts_command(
         task = bar.add_task("checking images", total=None)
         found = check_folder(images, framing, workers=workers, advance=lambda: bar.advance(task))
         make_folder(output)
-        order = np.random.default_rng([seed]).permutation(len(found.names))
+        pictures, rng = len(found.names), np.random.default_rng([seed])
+        order = np.concatenate([rng.permutation(pictures) for _ in range(0, count, pictures)])
 
         def make(number: int) -> str:
-            after = images / found.names[order[number % len(order)]]
-            craft, picture = draw(framed(load_image(after), size), number, seed)
-            save_image(Photo(picture), output / f"{craft}-{number:04d}.bmp")
-            return craft
+            after = images / found.names[order[number]]
+            kind = wanted[number % len(wanted)]
+            picture = draw(framed(load_image(after), size), kind, number, seed)
+            save_image(Photo(picture), output / f"{kind}-{number:04d}.bmp")
+            return kind
 
         with closing(prefetch(make, range(count), workers=workers)) as made:
             drawn = Counter(bar.track(made, total=count, description="drawing"))
@@ -65,7 +74,7 @@ def crafts_command(
         return
     if found.skipped:
         console.say(found.report())
-    console.say(f"wrote {count} pictures to {output}: {', '.join(f'{n} {craft}' for craft, n in drawn.items())}")
+    console.say(f"wrote {count} pictures to {output}: {', '.join(f'{n} {kind}' for kind, n in drawn.items())}")
 
 
 def framed(photo: Photo, size: int) -> Pixels:
