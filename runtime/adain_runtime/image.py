@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,8 +16,8 @@ from adain_runtime.arguments import whole_number
 from adain_runtime.decode import read_pixels
 from adain_runtime.errors import InputError
 from adain_runtime.files import replacing_file
+from adain_runtime.transparency import cover_hidden, over
 
-_BLOCK = 1 << 18  # pixels
 _MOST_PIXELS = 1 << 31  # that an image is ever enlarged to
 
 ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
@@ -98,9 +97,9 @@ def load_image(source: ImageLike, *, max_pixels: int | None = 100_000_000) -> Ph
     stretched from their smallest to their largest; floats within [0, 1] are multiplied by 255. Of RGB, Pillow itself
     keeps the upper 8 of 16 bits.
 
-    Under transparent pixels lie colours that nobody sees: they are composited over the mean colour of what is
-    visible, weighted by alpha, so that they can't pull the statistics of a style. An image that is
-    transparent all over keeps its colours.
+    Under transparent pixels lie colours that nobody sees: they give way to those of what is visible near by
+    (`transparency.cover_hidden`), so that neither they nor the edge of a cut-out come into a style's statistics or
+    leave a fringe on a photo. An image that is transparent all over keeps its colours.
 
     Args:
         source: a file, a PIL image (its current frame), or an array [H, W], [H, W, 3] or [H, W, 4] of uint8.
@@ -110,7 +109,7 @@ def load_image(source: ImageLike, *, max_pixels: int | None = 100_000_000) -> Ph
         InputError: it can't be read, isn't an image, is damaged, or is larger than ``max_pixels``.
     """
     rgb, alpha = read_pixels(source, None if max_pixels is None else whole_number("max_pixels", max_pixels))
-    return Photo(rgb if alpha is None else _cover_hidden(rgb, alpha), alpha)
+    return Photo(rgb if alpha is None else cover_hidden(rgb, alpha), alpha)
 
 
 def load_mask(
@@ -166,7 +165,7 @@ def save_image(photo: Photo | Image.Image, path: Path, *, quality: int = 95) -> 
         photo = Photo(*read_pixels(photo, None))
     check_size(path, photo.height, photo.width)
     if photo.alpha is not None and not written.alpha:
-        photo = Photo(_over(photo.rgb, photo.alpha, (255, 255, 255)))
+        photo = Photo(over(photo.rgb, photo.alpha, (255, 255, 255)))
     options = {**written.options, "quality": quality} if written.lossy else written.options
     encoded = io.BytesIO()  # in memory, so that whatever fails below is the disk, and says so
     try:
@@ -263,35 +262,6 @@ def require_rgb(name: str, array: NDArray[Any]) -> None:
     """
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise InputError(f"{name} is {list(array.shape)} {array.dtype}; give [height, width, 3] uint8")
-
-
-def _cover_hidden(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    weight = int(alpha.sum(dtype=np.int64))
-    if weight == 0:
-        return rgb
-    totals = [0, 0, 0]
-    for rows in _row_blocks(rgb):
-        for c in range(3):
-            totals[c] += int(np.multiply(rgb[rows, :, c], alpha[rows], dtype=np.uint16).sum(dtype=np.int64))
-    red, green, blue = ((2 * total + weight) // (2 * weight) for total in totals)
-    return _over(rgb, alpha, (red, green, blue))
-
-
-def _over(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], background: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Composite over one colour, rounded to the nearest: at most 255 x 255 + 127, which uint16 holds."""
-    out = np.empty_like(rgb)
-    for rows in _row_blocks(rgb):
-        for channel, behind in enumerate(background):
-            mixed = np.multiply(rgb[rows, :, channel], alpha[rows], dtype=np.uint16)
-            mixed += np.multiply(255 - alpha[rows], np.uint16(behind), dtype=np.uint16) + np.uint16(127)
-            out[rows, :, channel] = mixed // np.uint16(255)
-    return out
-
-
-def _row_blocks(image: NDArray[np.uint8]) -> Iterator[slice]:
-    """Rows to work on at once: wider numbers than uint8 never fill an image."""
-    rows = max(1, _BLOCK // image.shape[1])
-    return (slice(top, top + rows) for top in range(0, len(image), rows))
 
 
 def _mask_of(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> NDArray[np.float32]:
