@@ -86,7 +86,13 @@ class ColorTransform:
         return out
 
 
-def color_transform(style: NDArray[np.uint8], content: NDArray[np.uint8]) -> ColorTransform:
+def color_transform(
+    style: NDArray[np.uint8],
+    content: NDArray[np.uint8],
+    *,
+    style_alpha: NDArray[np.uint8] | None = None,
+    content_alpha: NDArray[np.uint8] | None = None,
+) -> ColorTransform:
     """The linear map that gives the style's colours the content's mean and covariance.
 
     With mean m and covariance S of each image's RGB values over all pixels (the paper's "color histogram
@@ -101,14 +107,17 @@ def color_transform(style: NDArray[np.uint8], content: NDArray[np.uint8]) -> Col
     Args:
         style: [H, W, 3] uint8.
         content: [H, W, 3] uint8, of any size.
+        style_alpha: opacity [H, W] by which the style's pixels count; None counts all alike, and so does one without
+            any.
+        content_alpha: the content's.
 
     Raises:
         InputError: an array isn't [H, W, 3] uint8.
     """
     require_rgb("style", style)
     require_rgb("content", content)
-    style_mean, style_covariance = _mean_and_covariance(style)
-    content_mean, content_covariance = _mean_and_covariance(content)
+    style_mean, style_covariance = _mean_and_covariance(style, style_alpha)
+    content_mean, content_covariance = _mean_and_covariance(content, content_alpha)
     variances, axes = np.linalg.eigh(style_covariance)
     varies = variances > _ROUNDING_VARIANCE
     whiten = (axes[:, varies] / np.sqrt(variances[varies])) @ axes[:, varies].T
@@ -118,7 +127,13 @@ def color_transform(style: NDArray[np.uint8], content: NDArray[np.uint8]) -> Col
     return ColorTransform(matrix, content_mean - matrix @ style_mean)
 
 
-def match_color(style: NDArray[np.uint8], content: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def match_color(
+    style: NDArray[np.uint8],
+    content: NDArray[np.uint8],
+    *,
+    style_alpha: NDArray[np.uint8] | None = None,
+    content_alpha: NDArray[np.uint8] | None = None,
+) -> NDArray[np.uint8]:
     """The style image in the content's colours, so that stylising with it keeps them.
 
     Its mean and covariance are the content's (see `color_transform`), but for what rounding and clipping to
@@ -127,11 +142,13 @@ def match_color(style: NDArray[np.uint8], content: NDArray[np.uint8]) -> NDArray
     Args:
         style: [H, W, 3] uint8.
         content: [H, W, 3] uint8, of any size.
+        style_alpha: see `color_transform`.
+        content_alpha: see `color_transform`.
 
     Raises:
         InputError: an array isn't [H, W, 3] uint8.
     """
-    return color_transform(style, content)(style)
+    return color_transform(style, content, style_alpha=style_alpha, content_alpha=content_alpha)(style)
 
 
 def _blocks(image: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.float64]]]:
@@ -140,13 +157,22 @@ def _blocks(image: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.float64]
         yield start, flat[start : start + _BLOCK].astype(np.float64)
 
 
-def _mean_and_covariance(image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _mean_and_covariance(
+    image: NDArray[np.uint8], alpha: NDArray[np.uint8] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean [3] and covariance [3, 3] (over N) of the colours, without rounding until the last division."""
-    total, products = np.zeros(3), np.zeros((3, 3))
-    for _, block in _blocks(image):  # sums of whole numbers far below 2^53: exact
-        total += block.sum(axis=0)
-        products += block.T @ block
-    count = image.shape[0] * image.shape[1]
+    counts = None if alpha is None or not alpha.any() else alpha.reshape(-1)
+    total, products, count = np.zeros(3), np.zeros((3, 3)), 0
+    for start, block in _blocks(image):  # sums of whole numbers, below 2^53 for 500 megapixels: exact
+        weighted = block
+        if counts is not None:
+            weights = counts[start : start + len(block)]
+            weighted = block * weights[:, None]
+            count += int(weights.sum(dtype=np.int64))
+        total += weighted.sum(axis=0)
+        products += weighted.T @ block
+    if counts is None:
+        count = image.shape[0] * image.shape[1]
     sums = [int(value) for value in total]
     covariance = [
         [(count * int(products[i, j]) - sums[i] * sums[j]) / (count * count) for j in range(3)] for i in range(3)

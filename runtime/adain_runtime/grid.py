@@ -37,6 +37,11 @@ class Tile:
     rows: Span
     columns: Span
 
+    @property
+    def cells(self) -> tuple[slice, slice]:
+        """Rows and columns that are kept, in cells of the whole map."""
+        return slice(self.rows.start, self.rows.stop), slice(self.columns.start, self.columns.stop)
+
 
 def smallest_tile(halo: int, *, unit: int, minimum: int) -> int:
     """The smallest tile, in cells, that keeps anything: a cell with its halo, as a length that the graphs take."""

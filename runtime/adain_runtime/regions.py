@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,12 @@ from adain_runtime.planes import padded_indices
 from adain_runtime.style import Style
 
 Floats = NDArray[np.float32]
+_T = TypeVar("_T", bound=np.generic)
 FADES = 1e-3
 """Of a mask: under this share features fade to the content's own."""
 
 _STRIP = 32  # rows of cells worked on at once
+_LEAST = np.float32(1e-6)  # of a cell's weight: what is hidden all over still has statistics
 
 
 def region_masks(masks: Sequence[Floats], styles: int, height: int, width: int) -> Floats:
@@ -91,16 +94,46 @@ def cells_of_regions(
     Returns:
         [K,h,w] float32.
     """
-    height, width = masks[0].shape
+    cells = np.empty((styles, padded[0] // stride, padded[1] // stride), np.float32)
+    for rows, strips in _strips(masks, stride, padded, repeated=repeated):
+        strip = region_masks(strips, styles, *strips[0].shape)
+        cells[:, rows] = cell_masks(strip, stride)
+    return cells
+
+
+def cells_of_alpha(
+    alpha: NDArray[np.uint8] | None, stride: int, *, padded: tuple[int, int], repeated: bool
+) -> Floats | None:
+    """How much each feature cell counts in statistics: its opacity, and next to nothing where it is hidden.
+
+    Args:
+        alpha: opacity [H,W], 255 is opaque; None where all is.
+        stride: pixels of a cell.
+        padded: see ``cells_of_regions``.
+        repeated: see ``padded_indices``.
+
+    Returns:
+        [h,w] float32 in (0, 1]; None where all counts alike.
+    """
+    if alpha is None:
+        return None
+    cells = np.empty((padded[0] // stride, padded[1] // stride), np.float32)
+    for rows, (strip,) in _strips([alpha], stride, padded, repeated=repeated):
+        cells[rows] = cell_masks(strip[None] / np.float32(255), stride)[0]
+    counts: Floats = np.maximum(cells, _LEAST)
+    return counts
+
+
+def _strips(
+    maps: Sequence[NDArray[_T]], stride: int, padded: tuple[int, int], *, repeated: bool
+) -> Iterator[tuple[slice, list[NDArray[_T]]]]:
+    """Maps [H,W] padded as the picture is, some rows of cells at a time: which rows, and their pixels of each map."""
+    height, width = maps[0].shape
     rows = padded_indices(height, padded[0], repeated=repeated)
     columns = slice(None) if width == padded[1] else padded_indices(width, padded[1], repeated=repeated)
-    cells = np.empty((styles, padded[0] // stride, padded[1] // stride), np.float32)
     for top in range(0, padded[0], _STRIP * stride):
         bottom = min(padded[0], top + _STRIP * stride)
-        strips = [mask[rows[top:bottom]][:, columns] for mask in masks]
-        strip = region_masks(strips, styles, bottom - top, padded[1])
-        cells[:, top // stride : bottom // stride] = cell_masks(strip, stride)
-    return cells
+        yield slice(top // stride, bottom // stride), [values[rows[top:bottom]][:, columns] for values in maps]
 
 
 class Regions:
@@ -114,7 +147,16 @@ class Regions:
     the pixels: features that faded too would fade it twice.
     """
 
-    def __init__(self, masks: Floats, styles: Sequence[Style], alpha: float, *, correction: int, eps: float) -> None:
+    def __init__(
+        self,
+        masks: Floats,
+        styles: Sequence[Style],
+        alpha: float,
+        *,
+        correction: int,
+        eps: float,
+        counts: Floats | None = None,
+    ) -> None:
         """Begin.
 
         Args:
@@ -123,7 +165,9 @@ class Regions:
             alpha: content-style trade-off.
             correction: 1 for the unbiased variance, 0 for the biased one.
             eps: added to the variance.
+            counts: [h,w] how much each cell counts in the statistics, see ``cells_of_alpha``; None counts all alike.
         """
+        self._counts = counts
         self._masks, self._styles, self._alpha = masks, styles, alpha
         self._correction, self._eps = correction, eps
         self._moments = [Moments.nothing(style.channels) for style in styles]
@@ -131,6 +175,8 @@ class Regions:
     def observe(self, features: NDArray[np.floating], rows: slice, columns: slice) -> None:
         """Take in a piece of the features, [C,h,w], and where it lies in the map."""
         for number, mask in enumerate(self._masks[:, rows, columns]):
+            if self._counts is not None:
+                mask = mask * self._counts[rows, columns]  # noqa: PLW2901
             self._moments[number] = self._moments[number].merged(Moments.of(features, mask))
 
     def maps(self, rows: slice, columns: slice) -> tuple[Floats, Floats]:
@@ -149,15 +195,19 @@ class Regions:
 
 
 class OneStyle:
-    """AdaIN over a picture in pieces, one style everywhere."""
+    """AdaIN over a picture in pieces, one style everywhere; ``counts`` as for ``Regions``."""
 
-    def __init__(self, style: Style, alpha: float, *, correction: int, eps: float) -> None:
+    def __init__(
+        self, style: Style, alpha: float, *, correction: int, eps: float, counts: Floats | None = None
+    ) -> None:
+        self._counts = counts
         self._style, self._alpha, self._correction, self._eps = style, alpha, correction, eps
         self._moments = Moments.nothing(style.channels)
 
-    def observe(self, features: NDArray[np.floating], rows: slice, columns: slice) -> None:  # noqa: ARG002 alike everywhere
-        """Take in a piece of the features, [C,h,w]."""
-        self._moments = self._moments.merged(Moments.of(features))
+    def observe(self, features: NDArray[np.floating], rows: slice, columns: slice) -> None:
+        """Take in a piece of the features, [C,h,w], and where it lies in the map."""
+        counts = None if self._counts is None else self._counts[rows, columns]
+        self._moments = self._moments.merged(Moments.of(features, counts))
 
     def maps(self, rows: slice, columns: slice) -> tuple[Floats, Floats]:  # noqa: ARG002
         """Scale and shift, [1,C,1,1] float32 each, for any window."""

@@ -23,7 +23,7 @@ FOLDER = "styles"
 MOST = 512
 """Entries that are kept; the ones that were not used for longest go first. An entry is a few kilobytes."""
 
-_FORMAT = 1
+_FORMAT = 2
 _SUFFIX = ".stats"
 _DIGEST = 32
 

@@ -85,16 +85,17 @@ class StyleEncoder:
         return (manifest.encoder_id, manifest.target, manifest.precision, device, *encoder)
 
     def encode(self, photo: Photo, name: str = "") -> Style:
-        """The statistics of an image's features; of a large one in tiles, which gives the same."""
+        """The statistics of an image's features where it shows; of a large one in tiles, which gives the same."""
         manifest = self._session.bundle.manifest
         if manifest.sizes.exact:
             fitting = largest_shorter_side(photo.height, photo.width, manifest.sizes)
             photo = resize_shorter(photo, min(fitting, photo.height, photo.width), enlarge=False)
         side = choose_side(manifest, photo.height, photo.width, "auto", decode=False)
-        if side is not None:
-            moments = Moments.nothing(manifest.spec.channels)
-            for _, features in TiledPicture(self._session, photo.rgb, side).encode():
-                moments = moments.merged(Moments.of(features))
+        if side is not None or photo.alpha is not None:
+            picture, moments = TiledPicture(self._session, photo.rgb, side), Moments.nothing(manifest.spec.channels)
+            counts = picture.counts(photo.alpha)
+            for tile, features in picture.encode():
+                moments = moments.merged(Moments.of(features, None if counts is None else counts[tile.cells]))
             spread = moments.std(correction=manifest.spec.correction, eps=manifest.spec.eps)
             return Style(moments.mean.astype(np.float32), spread.astype(np.float32), manifest.encoder_id, name)
         planes = planes_for([photo.rgb], manifest.sizes)

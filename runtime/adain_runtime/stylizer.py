@@ -240,9 +240,9 @@ class Stylizer:
         for group, side in self._groups(photos, 1 if masks else batch_size, tile):
             alone = group[0]
             if masks:
-                pixels = [self._regions(photos[alone].rgb, per_photo[alone], masks, alpha, side, progress)]
-            elif side is not None:
-                pixels = [self._tiled(photos[alone].rgb, mix(per_photo[alone], weights), alpha, side, progress)]
+                pixels = [self._regions(photos[alone], per_photo[alone], masks, alpha, side, progress)]
+            elif side is not None or self._weighs(photos[alone]):
+                pixels = [self._tiled(photos[alone], mix(per_photo[alone], weights), alpha, side, progress)]
             else:
                 mixed = [mix(per_photo[i], weights) for i in group]
                 pixels = self._whole([photos[i].rgb for i in group], mixed, alpha)
@@ -254,17 +254,22 @@ class Stylizer:
     def _groups(self, photos: Sequence[Photo], batch_size: int, tile: Tiling) -> Iterator[tuple[list[int], int | None]]:
         """Indices of photos of one size that run together, at most ``batch_size``, or one alone and its tile's side."""
         manifest = self.session.bundle.manifest
-        by_size: dict[tuple[int, int], list[int]] = {}
+        alike: dict[tuple[int, int, bool], list[int]] = {}
         for i, photo in enumerate(photos):
-            by_size.setdefault((photo.height, photo.width), []).append(i)
-        for size, indices in by_size.items():
-            together = min(batch_size, len(indices), self._largest_batch)
+            alike.setdefault((photo.height, photo.width, self._weighs(photo)), []).append(i)
+        for (height, width, weighs), indices in alike.items():
+            size = (height, width)
+            together = 1 if weighs else min(batch_size, len(indices), self._largest_batch)
             if tile == "auto":
                 together = min(together, pictures_at_once(manifest, *size))
             side = self._side(size, tile, together)
             step = together if side is None else 1
             for start in range(0, len(indices), step):
                 yield indices[start : start + step], side
+
+    def _weighs(self, photo: Photo) -> bool:
+        """Whether statistics count what shows of a photo alone, which wants encoder and decoder apart."""
+        return photo.alpha is not None and "decoder" in self.session.bundle.manifest.parts
 
     def _side(self, size: tuple[int, int], tile: Tiling, together: int) -> int | None:
         """`choose_side`, with what the graphs hold of the picture before given back where that changes it."""
@@ -322,7 +327,8 @@ class Stylizer:
     def _matched(self, style: Style | Photo, photo: Photo) -> Style:
         if isinstance(style, Style):
             raise InputError("preserve-color match needs styles from prepare(..., preserve_color='match')")
-        return self._encoder.encode(replace(style, rgb=match_color(style.rgb, photo.rgb)))
+        matched = match_color(style.rgb, photo.rgb, style_alpha=style.alpha, content_alpha=photo.alpha)
+        return self._encoder.encode(replace(style, rgb=matched))
 
     def _whole(self, images: list[Pixels], styles: list[Style], alpha: float) -> list[Pixels]:
         feeds = {
@@ -336,24 +342,26 @@ class Stylizer:
             to_pixels(planes, pixels)
         return made
 
-    def _tiled(self, image: Pixels, style: Style, alpha: float, side: int, progress: Progress | None) -> Pixels:
-        restyle = OneStyle(style, alpha, correction=self.spec.correction, eps=self.spec.eps)
-        made = np.empty_like(image, order="C")
-        for rows, columns, planes in TiledPicture(self.session, image, side).stylize(restyle, progress=progress):
+    def _tiled(self, photo: Photo, style: Style, alpha: float, side: int | None, progress: Progress | None) -> Pixels:
+        picture, spec = TiledPicture(self.session, photo.rgb, side), self.spec
+        counts = picture.counts(photo.alpha)
+        restyle = OneStyle(style, alpha, correction=spec.correction, eps=spec.eps, counts=counts)
+        made = np.empty_like(photo.rgb, order="C")
+        for rows, columns, planes in picture.stylize(restyle, progress=progress):
             to_pixels(planes, made[rows, columns])
         return made
 
     def _regions(
         self,
-        image: Pixels,
+        photo: Photo,
         styles: list[Style],
         masks: Sequence[Floats],
         alpha: float,
         side: int | None,
         progress: Progress | None,
     ) -> Pixels:
-        height, width = image.shape[:2]
-        check_masks(masks, len(styles), height, width)
+        image = photo.rgb
+        check_masks(masks, len(styles), photo.height, photo.width)
         picture = TiledPicture(self.session, image, side)
         restyle = Regions(
             cells_of_regions(masks, len(styles), self.spec.stride, padded=picture.padded, repeated=picture.repeated),
@@ -361,14 +369,15 @@ class Stylizer:
             alpha,
             correction=self.spec.correction,
             eps=self.spec.eps,
+            counts=picture.counts(photo.alpha),
         )
         made = np.empty_like(image, order="C")
         for rows, columns, planes in picture.stylize(restyle, progress=progress):
-            stylized, photo = made[rows, columns], image[rows, columns]
+            stylized, below = made[rows, columns], image[rows, columns]
             to_pixels(planes, stylized)
             there = [mask[rows, columns] for mask in masks]
-            covered = region_masks(there, len(styles), *photo.shape[:2]).sum(0)[..., None]
-            stylized[...] = np.rint(covered * stylized + (1 - covered) * photo)
+            covered = region_masks(there, len(styles), *below.shape[:2]).sum(0)[..., None]
+            stylized[...] = np.rint(covered * stylized + (1 - covered) * below)
         return made
 
     def shared(self, callers: int) -> Stylizer | None:

@@ -21,6 +21,7 @@ from adain_runtime.halo import decoder_halo, encoder_halo
 from adain_runtime.manifest import Manifest
 from adain_runtime.memory import available_memory
 from adain_runtime.planes import Floats, Pixels, as_planes, padded_window
+from adain_runtime.regions import cells_of_alpha
 from adain_runtime.sizes import padded_sides, padded_size, spell_sizes
 
 Progress = Callable[[int, int], None]
@@ -81,6 +82,10 @@ class TiledPicture:
         self._encoding = self._cut(encoder_halo(manifest.spec))
         self._decoding = self._cut(decoder_halo(manifest.spec))
 
+    def counts(self, alpha: NDArray[np.uint8] | None) -> Floats | None:
+        """How much each cell counts in statistics where the picture has transparency, see ``cells_of_alpha``."""
+        return cells_of_alpha(alpha, self._stride, padded=self.padded, repeated=self.repeated)
+
     @property
     def steps(self) -> int:
         """Tiles to encode and to decode, together."""
@@ -112,7 +117,7 @@ class TiledPicture:
             for tile, values in self.encode(progress):
                 if features is None:
                     features = self._keep(keeping, values.shape[0], values.dtype)
-                restyle.observe(values, _kept(tile.rows), _kept(tile.columns))
+                restyle.observe(values, *tile.cells)
                 features.put(tile.rows, tile.columns, values)
                 del values  # a view of the backend's own memory, which is not given back while it is held
             assert features is not None  # noqa: S101 for the type checker: a picture has at least one tile
@@ -144,9 +149,9 @@ class TiledPicture:
             )
             feeds = {"features": features.window(tile.rows, tile.columns), "scale": scale, "shift": shift}
             planes = self._session.run("decoder", feeds)["image"][0]
-            rows, columns = (_pixels(span.kept, stride) for span in (tile.rows, tile.columns))
-            kept = planes[:, rows, columns]
-            yield _pixels(_kept(tile.rows), stride), _pixels(_kept(tile.columns), stride), kept
+            kept = planes[:, _pixels(tile.rows.kept, stride), _pixels(tile.columns.kept, stride)]
+            rows, columns = (_pixels(cells, stride) for cells in tile.cells)
+            yield rows, columns, kept
             if progress is not None:
                 progress(done, self.steps)
 
@@ -213,10 +218,6 @@ def _smallest_cells(manifest: Manifest) -> int:
         smallest_tile(halo, unit=sizes.multiple // spec.stride, minimum=-(-max(sizes.least) // spec.stride))
         for halo in (encoder_halo(spec), decoder_halo(spec))
     )
-
-
-def _kept(span: Span) -> slice:
-    return slice(span.start, span.stop)
 
 
 def _pixels(cells: slice, stride: int) -> slice:
