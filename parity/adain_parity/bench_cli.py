@@ -14,12 +14,12 @@ from PIL import Image
 from adain_model.samples import sample_folder
 from adain_parity.bench import Case, Contender, LeftOut, Row, measure_app, measure_parts
 from adain_parity.bench_load import LoadWatch
-from adain_parity.bench_report import Benchmark, require_matplotlib, write
+from adain_parity.bench_report import Benchmark, check_paths, require_matplotlib, write
 from adain_parity.machine import processor
 from adain_runtime.backend import get_backend, require
 from adain_runtime.cli import console
 from adain_runtime.errors import InputError
-from adain_runtime.results import make_folder, spell_command
+from adain_runtime.results import spell_command
 
 if TYPE_CHECKING:
     from adain_parity.artefacts import Model
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PLAIN = "onnx, plain export"
 PACKAGES = ("adain-edge", "numpy", "onnxruntime", "openvino", "MNN", "torch")
 SIZES = (256, 512, 1024)
+ROUNDS = 15
 _APP_SIZE = 512
 _LARGEST_SCRATCH = 4096
 
@@ -53,7 +54,10 @@ def bench(
         Optional[int],  # noqa: UP045
         typer.Option(min=1, help="CPU threads of each backend. Default: all CPUs.", show_default=False),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=3, help="Rounds at most; at least three are run.")] = 15,
+    rounds: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=3, help=f"Rounds at most; at least three are run. Default: {ROUNDS}.", show_default=False),
+    ] = None,
     seconds: Annotated[float, typer.Option(min=0, help="No round begins later than this after a size's first.")] = 45,
     photo: Annotated[
         Optional[Path],  # noqa: UP045
@@ -80,13 +84,17 @@ def bench(
     sizes = sorted(set(size or ((256,) if quick else SIZES)))
     if odd := [side for side in sizes if side % 8]:
         raise InputError(f"--size {odd[0]}: the networks take multiples of 8; {odd[0] // 8 * 8 or 16} is near")
-    rounds = 3 if quick else rounds
+    rounds = rounds or (3 if quick else ROUNDS)
     photo, style = _sample(photo, "content", "chelsea.jpg"), _sample(style, "style", "summertime.jpg")
     for path in checkpoint or ():
         if not path.is_file():
             raise InputError(f"{path}: no such checkpoint; adain-model import makes one")
     models = open_models([EMBEDDED_MODEL, *(str(path.resolve()) for path in checkpoint or ())], Path())
-    make_folder(output.parent)
+    for model in models:
+        stride = model.network.spec.stride
+        if odd := [side for side in sizes if side % stride or side < 2 * stride]:
+            raise InputError(f"--size {odd[0]}: {model.name} takes multiples of {stride}, from {2 * stride}")
+    check_paths(output)
     rows: list[Row] = []
     left_out: list[LeftOut] = []
     used, peak, watch = threads or os.cpu_count() or 1, 0.0, LoadWatch()
@@ -190,7 +198,12 @@ def _sample(given: Path | None, kind: Literal["content", "style"], name: str) ->
 
 def _shown(arguments: list[str]) -> list[str]:
     """The command as it may be published: files by their own names, without the folders of this machine."""
-    return [Path(word).name if Path(word).is_absolute() else word for word in arguments]
+    shown = []
+    for word in arguments:
+        cut = word.find("=") + 1 if word.startswith("--") else 2 if word.startswith("-") else 0
+        option, value = word[:cut], word[cut:]
+        shown.append(option + (Path(value).name if Path(value).is_absolute() else value))
+    return shown
 
 
 def _tools() -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from adain_parity.bench import LeftOut, Row
 from adain_parity.bench_load import Load
-from adain_runtime.errors import UnavailableError
+from adain_runtime.errors import InputError, UnavailableError
 from adain_runtime.files import replacing_file
 from adain_runtime.results import make_folder
 
@@ -78,14 +78,29 @@ class Benchmark:
         return "\n".join(lines)
 
 
+def check_paths(base: Path) -> tuple[Path, ...]:
+    """``base.json``, ``base.md`` and ``base.png``, which can be written as far as that can be known before.
+
+    Raises:
+        InputError: they can't.
+    """
+    if not base.name:
+        raise InputError(f"-o {base}: is a folder; give the results a name, such as -o {base / 'bench'}")
+    make_folder(base.parent)
+    paths = tuple(base.with_name(base.name + suffix) for suffix in (".json", ".md", ".png"))
+    for path in paths:
+        if path.exists() and not path.is_file():
+            raise InputError(f"-o {base}: {path} is there and is no file; choose another name")
+    return paths
+
+
 def write(found: Benchmark, base: Path) -> tuple[Path, ...]:
     """Write ``base.json``, ``base.md`` and ``base.png``, each whole or not at all.
 
     Raises:
         InputError: a file can't be written.
     """
-    make_folder(base.parent)
-    paths = tuple(base.with_name(base.name + suffix) for suffix in (".json", ".md", ".png"))
+    paths = check_paths(base)
     for path, text in ((paths[0], found.to_json()), (paths[1], found.to_markdown())):
         with replacing_file(path) as part:
             part.write_text(text, encoding="utf-8")

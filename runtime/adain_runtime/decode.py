@@ -12,12 +12,13 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
 from adain_runtime.errors import InputError
 
@@ -56,6 +57,17 @@ def stated_size(path: str | os.PathLike[str], max_pixels: int | None) -> tuple[i
     """
     with _opened(os.fsdecode(path), max_pixels) as image:
         return image.height, image.width
+
+
+def is_one_of_many(path: str | os.PathLike[str]) -> bool:
+    """Whether an image file holds more pictures of which the first alone is read: an animation, or several pages."""
+    try:
+        with _opened(os.fsdecode(path), None) as image:
+            if image.format not in _OF_MANY:
+                return False
+            return bool(image.is_animated) if hasattr(image, "is_animated") else getattr(image, "n_frames", 1) > 1
+    except Exception:  # noqa: BLE001 what follows a first picture that could be read may be damaged
+        return False
 
 
 def _require_image_array(array: NDArray[Any]) -> None:
@@ -160,6 +172,7 @@ def _hides_more(name: str, max_pixels: int | None) -> InputError:
     )
 
 
+_OF_MANY = ("GIF", "WEBP", "PNG", "AVIF", "TIFF")  # not those whose further pictures are previews or layers
 _PILLOW = threading.Lock()
 
 
@@ -189,10 +202,10 @@ def _pixels(image: Image.Image, name: str, max_pixels: int | None, *, managed: b
         raise InputError(f"{name} has no pixels ({image.width}x{image.height}); give an image")
     try:
         with _pillow(max_pixels):
-            stored = _stored_mode(image)
+            stored, deep = _stored_mode(image), _Deep.of(image)
             image.load()
             upright = _with_8_bit_key(_upright(image), stored)
-            colour, alpha = _channels(upright)
+            colour, alpha = _channels(upright, deep)
         rgb = _rgb(colour, _srgb_transform(colour, image.info.get("icc_profile") if managed else None))
     except InputError as error:
         raise InputError(f"{name} {error}") from error
@@ -249,13 +262,43 @@ def _with_8_bit_key(image: Image.Image, stored: str) -> Image.Image:
     return image
 
 
-def _channels(image: Image.Image) -> tuple[Image.Image, NDArray[np.uint8] | None]:
+@dataclass(frozen=True)
+class _Deep:
+    """How a TIFF's greys of more than 8 bits are to be read, which Pillow leaves to its caller."""
+
+    bits: int
+    unsigned: bool
+    white_is_zero: bool
+
+    @classmethod
+    def of(cls, image: Image.Image) -> _Deep:
+        tags = getattr(image, "tag_v2", {})
+
+        def first(tag: int, default: int) -> int:
+            value = tags.get(tag, default)
+            value = value[0] if isinstance(value, tuple) and value else value
+            return value if isinstance(value, int) else default
+
+        return cls(
+            first(TiffImagePlugin.BITSPERSAMPLE, 16),
+            first(TiffImagePlugin.SAMPLEFORMAT, 1) == 1,
+            bool(tags) and first(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 1) == 0,
+        )
+
+    def to_8_bit(self, values: NDArray[Any]) -> NDArray[np.uint8]:
+        if values.dtype == np.int32 and self.unsigned and self.bits == 32:
+            values = values.view(np.uint32)  # Pillow has no such mode
+        grey = _to_8_bit(values, full=2**self.bits - 1 if self.bits < 16 else 65535)
+        return 255 - grey if self.white_is_zero else grey
+
+
+def _channels(image: Image.Image, deep: _Deep) -> tuple[Image.Image, NDArray[np.uint8] | None]:
     """Split an image of any mode into its colours, of mode L, RGB or CMYK, and its alpha."""
     key = image.info.get("transparency")
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image)
         hidden = values == key if isinstance(key, int) else None
-        return Image.fromarray(_to_8_bit(values)), None if hidden is None else _opaque_but(hidden)
+        return Image.fromarray(deep.to_8_bit(values)), None if hidden is None else _opaque_but(hidden)
     if image.mode in ("La", "RGBa"):
         image = image.convert(image.mode.upper())
     if image.mode != "CMYK" and image.has_transparency_data:
@@ -272,15 +315,15 @@ def _opaque_but(hidden: NDArray[np.bool_]) -> NDArray[np.uint8]:
     return alpha
 
 
-def _to_8_bit(values: NDArray[Any]) -> NDArray[np.uint8]:
+def _to_8_bit(values: NDArray[Any], *, full: int) -> NDArray[np.uint8]:
     if not np.isfinite(values).all():
         raise InputError("holds values that are not finite; replace NaN and infinity")
     low, high = float(values.min()), float(values.max())
     span = high - low
     if values.dtype.kind == "f" and low >= 0 and high <= 255:
         low, span = 0.0, 1.0 if high <= 1 else 255.0
-    elif values.dtype.kind != "f" and low >= 0 and high <= 65535:
-        low, span = 0.0, 65535.0
+    elif values.dtype.kind != "f" and low >= 0 and high <= full:
+        low, span = 0.0, float(full)
     scaled = (values.astype(np.float64) - low) * (255 / (span or 1.0))
     return np.rint(scaled).astype(np.uint8)
 

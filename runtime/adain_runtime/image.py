@@ -97,9 +97,9 @@ def load_image(source: ImageLike, *, max_pixels: int | None = 100_000_000) -> Ph
     stretched from their smallest to their largest; floats within [0, 1] are multiplied by 255. Of RGB, Pillow itself
     keeps the upper 8 of 16 bits.
 
-    Under transparent pixels lie colours that nobody sees: they give way to those of what is visible near by
-    (`transparency.cover_hidden`), so that neither they nor the edge of a cut-out come into a style's statistics or
-    leave a fringe on a photo. An image that is transparent all over keeps its colours.
+    Under transparent pixels (an alpha under 15) lie colours that nobody sees: they give way to those of what is
+    visible near by (`transparency.cover_hidden`), so that neither they nor the edge of a cut-out come into a
+    style's statistics or leave a fringe on a photo. An image that is transparent all over keeps its colours.
 
     Args:
         source: a file, a PIL image (its current frame), or an array [H, W], [H, W, 3] or [H, W, 4] of uint8.
@@ -268,6 +268,10 @@ def _mask_of(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> NDArray
     luminance: NDArray[np.float32] = np.asarray(Image.fromarray(rgb).convert("L"), dtype=np.float32)
     luminance = luminance / np.float32(255)
     if alpha is None:
+        if 0 < luminance.max() <= 1.5 / 255:
+            raise InputError(
+                "the mask holds values of 0 and 1 only, of 255, so next to nothing is inside: scale it by 255"
+            )
         return luminance
     opacity: NDArray[np.float32] = alpha.astype(np.float32) / np.float32(255)
     visible = rgb[alpha > 0]

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import NamedTuple
 
-from adain_runtime.decode import stated_size
+from adain_runtime.decode import is_one_of_many, stated_size
 from adain_runtime.errors import AdainError, InputError
 from adain_runtime.files import identity
 from adain_runtime.image import (
@@ -62,7 +62,8 @@ class Job:
 class Done:
     """A picture that was made; ``seconds`` is decoding, stylising and encoding together.
 
-    ``flattened`` says that it has transparency which its file's format can't keep.
+    ``flattened`` says that it has transparency which its file's format can't keep, ``first`` that the content has more
+    frames or pages, of which this is the first.
     """
 
     job: Job
@@ -70,6 +71,7 @@ class Done:
     height: int
     seconds: float
     flattened: bool
+    first: bool = False
 
 
 @dataclass(frozen=True)
@@ -340,7 +342,8 @@ def _save(works: list[_Work], *, quality: int) -> list[Done | Failed]:
             saved.append(Failed(job, error))
             continue
         whole = seconds + perf_counter() - clock
-        saved.append(Done(job, result.width, result.height, whole, flattens(job.output, result)))
+        first = is_one_of_many(job.content)
+        saved.append(Done(job, result.width, result.height, whole, flattens(job.output, result), first))
     return saved
 
 

@@ -22,8 +22,17 @@ from adain_runtime.decode import stated_size
 from adain_runtime.errors import InputError
 from adain_runtime.image import ImageLike, Photo, load_image, load_mask, resize_shorter, to_pil
 from adain_runtime.memory import available_memory
+from adain_runtime.moments import Moments
 from adain_runtime.planes import Floats, Pixels, planes_for, to_pixels
-from adain_runtime.regions import OneStyle, Regions, cells_of_regions, check_mask_count, check_masks, region_masks
+from adain_runtime.regions import (
+    OneStyle,
+    Regions,
+    affine,
+    cells_of_regions,
+    check_mask_count,
+    check_masks,
+    region_masks,
+)
 from adain_runtime.spec import NetworkSpec
 from adain_runtime.style import Style, mix, shares_of
 from adain_runtime.style_cache import FOLDER, StyleCache, warn
@@ -241,11 +250,11 @@ class Stylizer:
             alone = group[0]
             if masks:
                 pixels = [self._regions(photos[alone], per_photo[alone], masks, alpha, side, progress)]
-            elif side is not None or self._weighs(photos[alone]):
+            elif side is not None:
                 pixels = [self._tiled(photos[alone], mix(per_photo[alone], weights), alpha, side, progress)]
             else:
                 mixed = [mix(per_photo[i], weights) for i in group]
-                pixels = self._whole([photos[i].rgb for i in group], mixed, alpha)
+                pixels = self._whole([photos[i] for i in group], mixed, alpha)
             for i, rgb in zip(group, pixels, strict=True):
                 kept = transfer_luminance(rgb, photos[i].rgb) if preserve_color == "luminance" else rgb
                 results[i] = replace(photos[i], rgb=kept)
@@ -254,22 +263,17 @@ class Stylizer:
     def _groups(self, photos: Sequence[Photo], batch_size: int, tile: Tiling) -> Iterator[tuple[list[int], int | None]]:
         """Indices of photos of one size that run together, at most ``batch_size``, or one alone and its tile's side."""
         manifest = self.session.bundle.manifest
-        alike: dict[tuple[int, int, bool], list[int]] = {}
+        by_size: dict[tuple[int, int], list[int]] = {}
         for i, photo in enumerate(photos):
-            alike.setdefault((photo.height, photo.width, self._weighs(photo)), []).append(i)
-        for (height, width, weighs), indices in alike.items():
-            size = (height, width)
-            together = 1 if weighs else min(batch_size, len(indices), self._largest_batch)
+            by_size.setdefault((photo.height, photo.width), []).append(i)
+        for size, indices in by_size.items():
+            together = min(batch_size, len(indices), self._largest_batch)
             if tile == "auto":
                 together = min(together, pictures_at_once(manifest, *size))
             side = self._side(size, tile, together)
             step = together if side is None else 1
             for start in range(0, len(indices), step):
                 yield indices[start : start + step], side
-
-    def _weighs(self, photo: Photo) -> bool:
-        """Whether statistics count what shows of a photo alone, which wants encoder and decoder apart."""
-        return photo.alpha is not None and "decoder" in self.session.bundle.manifest.parts
 
     def _side(self, size: tuple[int, int], tile: Tiling, together: int) -> int | None:
         """`choose_side`, with what the graphs hold of the picture before given back where that changes it."""
@@ -330,17 +334,39 @@ class Stylizer:
         matched = match_color(style.rgb, photo.rgb, style_alpha=style.alpha, content_alpha=photo.alpha)
         return self._encoder.encode(replace(style, rgb=matched))
 
-    def _whole(self, images: list[Pixels], styles: list[Style], alpha: float) -> list[Pixels]:
+    def _whole(self, photos: list[Photo], styles: list[Style], alpha: float) -> list[Pixels]:
+        images = [photo.rgb for photo in photos]
+        fed = [self._fed(photo, style, alpha) for photo, style in zip(photos, styles, strict=True)]
         feeds = {
             "image": planes_for(images, self.session.bundle.manifest.sizes),
-            "mean": np.stack([style.mean for style in styles])[:, :, None, None],
-            "std": np.stack([style.std for style in styles])[:, :, None, None],
-            "alpha": np.full((len(images), 1, 1, 1), alpha, np.float32),
+            "mean": np.stack([mean for mean, _, _ in fed])[:, :, None, None],
+            "std": np.stack([std for _, std, _ in fed])[:, :, None, None],
+            "alpha": np.array([share for _, _, share in fed], np.float32)[:, None, None, None],
         }
         made = [np.empty_like(image, order="C") for image in images]
         for planes, pixels in zip(self.session.run("stylizer", feeds)["image"], made, strict=True):
             to_pixels(planes, pixels)
         return made
+
+    def _fed(self, photo: Photo, style: Style, alpha: float) -> tuple[Floats, Floats, float]:
+        """The style's mean and std, and alpha, as the stylizer is fed with them.
+
+        The stylizer counts all of a content alike. For a photo with hidden parts the numbers are those by which it
+        arrives at the scale and shift that the shown part asks for: ``scale = std / content_std`` and
+        ``shift = mean - scale * content_mean`` solved for ``mean`` and ``std``.
+        """
+        if photo.alpha is None:
+            return style.mean, style.std, alpha
+        picture, spec = TiledPicture(self.session, photo.rgb, None), self.spec
+        whole, shown = Moments.nothing(spec.channels), Moments.nothing(spec.channels)
+        counts = picture.counts(photo.alpha)
+        for tile, features in picture.encode():
+            whole = whole.merged(Moments.of(features))
+            shown = shown.merged(Moments.of(features, None if counts is None else counts[tile.cells]))
+        scale, shift = affine(shown, style, alpha, correction=spec.correction, eps=spec.eps)
+        mean = shift + scale * whole.mean
+        std = scale * whole.std(correction=spec.correction, eps=spec.eps)
+        return mean.astype(np.float32), std.astype(np.float32), 1.0
 
     def _tiled(self, photo: Photo, style: Style, alpha: float, side: int | None, progress: Progress | None) -> Pixels:
         picture, spec = TiledPicture(self.session, photo.rgb, side), self.spec

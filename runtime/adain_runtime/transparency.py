@@ -9,35 +9,38 @@ from numpy.typing import NDArray
 from PIL import Image
 
 _BLOCK = 1 << 18  # pixels
+_SEEN = 15  # of 255: from this alpha on a pixel's own colour is what is seen; a divisor of 255
 _CELL = 8  # pixels a side: how finely hidden places follow the colours beside them
 
 
 def cover_hidden(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The image over what is visible near by, so that neither hidden colours nor new edges come into it.
+    """The image with what is visible near by under its hidden pixels, so that neither their colours nor edges are seen.
 
-    The colours are means weighted by alpha, over squares of 8 pixels, or of 16, 32 and so on where a smaller one
-    has nothing visible, interpolated (pull-push, Gortler et al. 1996).
+    The colours are means weighted by alpha, over squares of 8 pixels, or of 16, 32 and so on the less a smaller one
+    shows, interpolated (pull-push, Gortler et al. 1996).
 
     Args:
         rgb: [H, W, 3].
         alpha: opacity [H, W], 255 is opaque.
 
     Returns:
-        [H, W, 3]: opaque pixels as they were, the others the more of the ground the less opaque they are. An image that
-        is transparent all over stays as it is.
+        [H, W, 3]: pixels of an alpha from 15 on as they were, others the more of the ground the less of them shows. An
+        image that is transparent all over stays as it is.
     """
     if not alpha.any():
         return rgb
     totals, weights = [], []
     for rows in _row_blocks(rgb):
-        seen = alpha[rows]
-        weighted = [np.multiply(rgb[rows, :, channel], seen, dtype=np.uint16) for channel in range(3)]
+        shown = alpha[rows]
+        weighted = [np.multiply(rgb[rows, :, channel], shown, dtype=np.uint16) for channel in range(3)]
         totals.append(np.stack([_cells(channel, _CELL) for channel in weighted], -1))
-        weights.append(_cells(seen, _CELL))
-    ground = _grounded(np.concatenate(totals), np.concatenate(weights))
-    small = Image.fromarray((ground + 0.5).astype(np.uint8))
+        weights.append(_cells(shown, _CELL))
     height, width = alpha.shape
-    return over(rgb, alpha, np.asarray(_enlarged(small, (height, width), _CELL)))
+    pixels = np.outer(*(_cells(np.ones((1, side), np.int64), _CELL)[0] for side in (height, width)))
+    ground = _grounded(np.concatenate(totals), np.concatenate(weights), pixels)
+    small = Image.fromarray((ground + 0.5).astype(np.uint8))
+    shown = np.minimum(alpha, _SEEN) * np.uint8(255 // _SEEN)
+    return over(rgb, shown, np.asarray(_enlarged(small, (height, width), _CELL)))
 
 
 def over(
@@ -54,15 +57,18 @@ def over(
     return out
 
 
-def _grounded(totals: NDArray[np.int64], weights: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Mean colours [h, w, 3] of cells; cells without weight have those of larger cells about them."""
+def _grounded(totals: NDArray[np.int64], weights: NDArray[np.int64], pixels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Mean colours [h, w, 3] of cells of so many pixels; the less a cell shows, the more of the cells about it."""
     means: NDArray[np.float64] = totals / np.maximum(weights, 1)[..., None]
-    if weights.all():
+    trusted = np.minimum(weights / (pixels * _SEEN), 1)[..., None] ** 2  # squared, as all levels have their say
+    if weights.size == 1 or (trusted == 1).all():
         return means
-    coarser = _grounded(np.stack([_cells(totals[..., c], 2) for c in range(3)], -1), _cells(weights, 2))
-    channels = [Image.fromarray(coarser[..., c].astype(np.float32)) for c in range(3)]
+    sums = np.stack([_cells(totals[..., channel], 2) for channel in range(3)], -1)
+    coarser = _grounded(sums, _cells(weights, 2), _cells(pixels, 2))
+    channels = [Image.fromarray(coarser[..., channel].astype(np.float32)) for channel in range(3)]
     about = np.stack([np.asarray(_enlarged(channel, weights.shape, 2)) for channel in channels], -1)
-    return np.where(weights[..., None] > 0, means, about)
+    blended: NDArray[np.float64] = trusted * means + (1 - trusted) * about
+    return blended
 
 
 def _cells(values: NDArray[np.integer], side: int) -> NDArray[np.int64]:

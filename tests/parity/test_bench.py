@@ -191,12 +191,17 @@ def test_a_mistake_is_told_before_anything_is_measured(arguments, problem, monke
 
 
 def test_the_command_is_shown_without_folders_of_this_machine():
-    assert bench_cli._shown(["--checkpoint", "/secret/place/vgg19.safetensors", "-o", "out/cpu"]) == [
+    typed = [
         "--checkpoint",
-        "vgg19.safetensors",
+        "/secret/vgg19.safetensors",
         "-o",
         "out/cpu",
+        "--photo=/secret/a.jpg",
+        "-o/secret/cpu",
+        "--quick",
     ]
+    shown = ["--checkpoint", "vgg19.safetensors", "-o", "out/cpu", "--photo=a.jpg", "-ocpu", "--quick"]
+    assert bench_cli._shown(typed) == shown
 
 
 def test_a_benchmark_without_the_baseline_has_ratios_to_itself(case):

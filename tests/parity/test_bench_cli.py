@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 from functools import partial
 from types import SimpleNamespace
@@ -12,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adain_export.target import get_target
+from adain_export.target import REWRITES, get_target
 from adain_model import embedded_checkpoint, save_network
 from adain_parity import bench, bench_cli
 from adain_parity.artefacts import Model
 from adain_parity.bench import Contender, LeftOut, Row
 from adain_runtime import Stylizer
 from adain_runtime.backend import Probe, get_backend
-from adain_runtime.bundle import EMBEDDED, Bundle
+from adain_runtime.bundle import EMBEDDED
 from networks import SPECS, make_network
 
 pytest.importorskip("matplotlib", reason="matplotlib, which adain-bench plots with, is not installed")
@@ -103,7 +102,9 @@ def test_quick_is_one_size_and_three_rounds_of_both(command, asked):
     assert (case.size, kept["rounds"]) == (256, 3)
 
 
-def test_sizes_are_measured_once_each_in_order_and_adain_run_at_the_one_that_is_nearest_to_512(command, asked, tmp_path):
+def test_sizes_are_measured_once_each_in_order_and_adain_run_at_the_one_that_is_nearest_to_512(
+    command, asked, tmp_path
+):
     assert command("--size", "64", "--size", "16", "--size", "64", "--quick").code == 0
     assert [case.size for case, _ in asked.parts] == [16, 64]
     assert [case.feeds["image"].shape for case, _ in asked.parts] == [(1, 3, 16, 16), (1, 3, 64, 64)]
@@ -192,9 +193,7 @@ def test_output_names_the_three_files_and_its_folder_is_made(command, asked, tmp
         (["again"], "unexpected extra argument"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_2_and_nothing_is_measured_or_written(
-    command, asked, tmp_path, arguments, said
-):
+def test_bad_input_is_one_line_and_exit_2_and_nothing_is_measured_or_written(command, asked, tmp_path, arguments, said):
     (tmp_path / "text.jpg").write_text("no picture, and no network")
     code, out, err = command(*arguments)
     assert (code, out) == (2, "")
@@ -202,6 +201,23 @@ def test_bad_input_is_one_line_and_exit_2_and_nothing_is_measured_or_written(
     assert err.count("\n") == 1
     assert asked.parts == []
     assert [path.name for path in tmp_path.iterdir()] == ["text.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("output", "said"), [(".", "give the results a name"), ("taken", "taken.md is there and is no")]
+)
+def test_a_place_that_can_not_be_written_is_told_before_anything_is_measured(command, asked, tmp_path, output, said):
+    (tmp_path / "taken.md").mkdir()
+    ran = command("--quick", "-o", output)
+    assert ran.code == 2
+    assert said in ran.one_line()
+    assert asked.parts == []
+
+
+def test_rounds_that_are_asked_for_hold_for_a_quick_look_too(command, asked):
+    assert command("--quick", "--rounds", "7").code == 0
+    ((_, kept),) = asked.parts
+    assert kept["rounds"] == 7
 
 
 def test_verbose_shows_where_an_error_was_raised(command):
@@ -255,39 +271,54 @@ def test_the_threads_and_rounds_that_are_asked_for_are_those_of_every_process(
     assert (part["what"], part["rounds"], whole["what"], whole["rounds"]) == ("stylizer", 3, "adain-run", 3)
     assert (part["contender"], part["ratio"]) == (bench_cli.PLAIN, 1)
     assert part["psnr"] > 60
-    assert re.search(r"^ *mnn|lite 16, mnn: not here; pip install MNN", ran.out, re.MULTILINE)
+    assert "lite 16, mnn: not here; pip install MNN" in ran.out
 
 
-def test_contenders_are_the_plain_graph_the_fast_one_and_each_backend_that_is_here(monkeypatch, small, tmp_path):
-    """The plain one has no phase rewrite; a backend that is not here is named with the line that mends it."""
-    network = make_network(SPECS["strided"])
-    missing = Probe(False, "openvino is not installed", "pip install openvino")
-    monkeypatch.setattr(type(get_backend("openvino")), "probe", lambda _: missing)
-    contenders, left = bench_cli._contenders(Model("strided", small, network, "0"), tmp_path)
-    assert left[0] == ("openvino", "openvino is not installed; pip install openvino")
-    kept = {one.label: one for one in contenders}
-    assert list(kept)[:2] == [bench_cli.PLAIN, "onnx"]
-    rewrites = [set(Bundle.open(one.model).manifest.rewrites) for one in contenders[:2]]
-    assert rewrites[1] >= {"phase", "phase-last"} > rewrites[0] & {"phase", "phase-last"}
-    assert not rewrites[0] & {"phase", "phase-last"}
-    if len(left) == 2:
-        pytest.skip(f"backend {': '.join(left[1])}")
-    assert list(kept)[2:] == ["mnn", "mnn, exact"]
-    assert [kept[label].exact for label in kept] == [False, False, False, True]
-    assert kept["mnn"].model == kept["mnn, exact"].model
+@pytest.fixture
+def exports(monkeypatch):
+    """The folder and the request of each export; nothing is exported."""
+    seen = []
+
+    def export(_target, _network, request, out):
+        seen.append((out.name, request))
+        return SimpleNamespace(path=out)
+
+    for target in ("onnx", "mnn"):
+        monkeypatch.setattr(type(get_target(target)), "export", export)
+    return seen
 
 
-def test_an_openvino_that_is_here_runs_the_fast_graph(monkeypatch, small, tmp_path):
-    probe = get_backend("openvino").probe()
-    if not probe:
-        pytest.skip(f"backend openvino: {probe.detail}; {probe.fix}")
-    made = SimpleNamespace(path=LITE)
-    monkeypatch.setattr(type(get_target("onnx")), "export", lambda *_: made)
-    monkeypatch.setattr(type(get_target("mnn")), "export", lambda *_: made)
-    contenders, left = bench_cli._contenders(Model("strided", small, make_network(SPECS["strided"]), "0"), tmp_path)
-    assert "openvino" not in dict(left)
-    (one,) = [one for one in contenders if one.backend == "openvino"]
-    assert (one.label, one.model, one.exact) == ("openvino", LITE, False)
+def here(monkeypatch, **probes):
+    for backend, probe in probes.items():
+        monkeypatch.setattr(type(get_backend(backend)), "probe", lambda _, probe=probe: probe)
+
+
+def test_contenders_are_the_plain_graph_the_fast_one_and_each_backend_that_is_here(monkeypatch, exports, small):
+    here(monkeypatch, openvino=Probe(True, "here"), mnn=Probe(True, "here"))
+    out = small.parent
+    contenders, left_out = bench_cli._contenders(Model("strided", small, make_network(SPECS["strided"]), "0"), out)
+    assert left_out == []
+    assert contenders == [
+        Contender(bench_cli.PLAIN, "onnx", out / "plain"),
+        Contender("onnx", "onnx", out / "phase"),
+        Contender("openvino", "openvino", out / "phase"),
+        Contender("mnn", "mnn", out / "mnn"),
+        Contender("mnn, exact", "mnn", out / "mnn", exact=True),
+    ]
+    assert {name: request.rewrites for name, request in exports} == {
+        "plain": ("fold-color",),
+        "phase": REWRITES,
+        "mnn": REWRITES,
+    }
+
+
+def test_a_backend_that_is_not_here_is_left_out_with_the_line_that_mends_it(monkeypatch, exports, small):
+    here(monkeypatch, openvino=Probe(False, "not installed", "pip install openvino"), mnn=Probe(False, "too old"))
+    model = Model("strided", small, make_network(SPECS["strided"]), "0")
+    contenders, left_out = bench_cli._contenders(model, small.parent)
+    assert [one.label for one in contenders] == [bench_cli.PLAIN, "onnx"]
+    assert left_out == [("openvino", "not installed; pip install openvino"), ("mnn", "too old")]
+    assert [name for name, _ in exports] == ["plain", "phase"]
 
 
 def test_what_was_left_out_is_in_the_page_beside_what_was_measured(command, asked, monkeypatch, tmp_path):

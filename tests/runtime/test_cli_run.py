@@ -173,6 +173,22 @@ def test_losing_transparency_is_told_on_stderr(pictures, adain_run):
     assert opened("kept.png").mode == "RGBA"
 
 
+def test_an_animation_s_other_frames_are_told_on_stderr(pictures, adain_run):
+    first, second = (Image.new("RGB", (24, 16), colour) for colour in ("red", "blue"))
+    first.save("moving.gif", save_all=True, append_images=[second])
+    ran = adain_run("moving.gif", "wave.jpg", "--backend", "null", "-o", "out.png")
+    assert ran.code == 0
+    assert ran.err == "moving.gif: it holds more than one picture, and the first was stylised\n"
+
+
+def test_a_name_that_would_colour_the_terminal_is_said_plainly(pictures, adain_run):
+    Path("photo.jpg").rename("c\x1b[31mred.jpg")
+    ran = adain_run("c\x1b[31mred.jpg", "wave.jpg", "--backend", "null")
+    assert (ran.code, ran.err) == (0, "")
+    assert "\x1b" not in ran.out
+    assert "red-wave.jpg" in ran.out
+
+
 def test_a_provider_that_is_not_here_exits_with_3_and_the_line_that_installs_it(pictures, adain_run):
     ran = adain_run("photo.jpg", "wave.jpg", "--provider", "quantum")
     assert ran.code == 3

@@ -126,8 +126,7 @@ REFUSED = {
         ["xxx.jpg", "check the path"],
     ),
     "another suffix": (["make", "wave.jpg", "-o", "wave.png"], ["wave.png", "NAME.adainstyle"]),
-    "a place below a file": (["make", "wave.jpg", "-o", "file.txt/s.adainstyle"], ["file.txt/s.adainstyle", "choose"]),
-    "a place that is not there": (["make", "wave.jpg", "-o", "gone/s.adainstyle"], ["gone/s.adainstyle", "choose"]),
+    "a place below a file": (["make", "wave.jpg", "-o", "file.txt/s.adainstyle"], ["file.txt", "choose"]),
     "wrong weights": (["make", "wave.jpg", "--weights", "1,2"], ["styles: 1, weights: 2"]),
     "no model": (["make", "wave.jpg", "--model", "gone"], ["gone", "embedded: lite"]),
     "no backend": (["make", "wave.jpg", "--backend", "nope"], ["'nope'", "installed:"]),
@@ -207,3 +206,24 @@ def test_a_quoted_glob_is_the_paintings_that_match(here, adain_style, picture, w
     assert Style.load("glob.adainstyle") == Style.load("both.adainstyle")
     assert "no image matches" in adain_style("make", "monet/*.jpg", "-o", "none.adainstyle").one_line()
     assert "name it with -o" in adain_style("make", "monet/*.png").one_line()
+
+
+def test_a_folder_that_is_not_there_is_made(here, adain_style):
+    assert adain_style("make", "wave.jpg", "-o", "new/wave.adainstyle").code == 0
+    assert adain_style("mix", "new/wave.adainstyle", "new/wave.adainstyle", "-o", "mixed/b.adainstyle").code == 0
+    assert Style.load("mixed/b.adainstyle").channels == Style.load("new/wave.adainstyle").channels
+
+
+def test_the_size_of_a_saved_style_can_not_be_asked_for(here, adain_style):
+    assert adain_style("make", "wave.jpg", "--style-size", 16).code == 0
+    ran = adain_style("make", "wave.adainstyle", "--style-size", 64, "-o", "b.adainstyle")
+    assert ran.code == 2
+    assert "--style-size is about images" in ran.err
+    assert not Path("b.adainstyle").exists()
+
+
+def test_an_option_of_another_command_is_named(here, adain_style):
+    ran = adain_style("mix", "a.adainstyle", "-o", "b.adainstyle", "--style-size", 64)
+    assert (ran.code, ran.out) == (2, "")
+    assert "No such option: --style-size" in ran.err
+    assert "; make has it (see adain-style mix --help)" in ran.err

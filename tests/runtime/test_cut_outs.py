@@ -83,21 +83,36 @@ class Counting:
         return self.session.run(part, feeds)
 
 
-def test_a_cut_out_runs_alone_and_pictures_of_its_size_together(null_stylizer, noise):
+def test_a_cut_out_is_encoded_once_more_and_runs_with_others_of_its_size(null_stylizer, noise):
     counting = Counting(null_stylizer.session)
     opaque, clear = Photo(noise(24, 32)), Photo(noise(24, 32), noise(24, 32, channels=1)[..., 0])
     Stylizer(counting).stylize([opaque, clear, opaque], [null_stylizer.style(noise(16, 16))], batch_size=4)
-    assert counting.ran == [("stylizer", 2), ("encoder", 1), ("decoder", 1)]
+    assert counting.ran == [("encoder", 1), ("stylizer", 3)]
 
 
-def test_without_a_decoder_the_whole_canvas_counts(null_stylizer, noise):
-    bundle = null_stylizer.session.bundle
+def test_pictures_that_run_together_are_as_they_are_alone(stylizer, wave, cut_out, picture):
+    photos = [Photo(picture(160, 240, seed=3)), load_image(cut_out), Photo(picture(160, 240, seed=4))]
+    together = stylizer.stylize(photos, [wave], alpha=0.6, batch_size=3)
+    for photo, made in zip(photos, together, strict=True):
+        (alone,) = stylizer.stylize([photo], [wave], alpha=0.6)
+        assert apart(alone.rgb, made.rgb).max() <= 1
+
+
+def test_it_takes_no_decoder(stylizer, wave, cut_out):
+    bundle = stylizer.session.bundle
     parts = {name: part for name, part in bundle.manifest.parts.items() if name != "decoder"}
-    counting = Counting(null_stylizer.session, replace(bundle, manifest=replace(bundle.manifest, parts=parts)))
-    clear = Photo(noise(24, 32), noise(24, 32, channels=1)[..., 0])
-    (made,) = Stylizer(counting).stylize([clear], [null_stylizer.style(noise(16, 16))])
-    assert counting.ran == [("stylizer", 1)]
-    np.testing.assert_array_equal(made.alpha, clear.alpha)
+    counting = Counting(stylizer.session, replace(bundle, manifest=replace(bundle.manifest, parts=parts)))
+    (made,) = Stylizer(counting).stylize([load_image(cut_out)], [wave], alpha=0.7)
+    assert counting.ran == [("encoder", 1), ("stylizer", 1)]
+    assert (
+        apart(made.rgb, stylizer(cut_out, wave, alpha=0.7, masks=[np.ones(cut_out.shape[:2], np.float32)])).max() <= 1
+    )
+
+
+def test_a_black_mask_leaves_what_shows_exactly(stylizer, wave, noise):
+    clear = np.dstack([noise(40, 56), np.full((40, 56), 64, np.uint8)])
+    left = stylizer(clear, wave, masks=[np.zeros((40, 56), np.float32)])
+    np.testing.assert_array_equal(np.asarray(left), clear)
 
 
 def test_a_cell_counts_as_much_as_its_pixels_show():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, JpegImagePlugin, PngImagePlugin
@@ -171,12 +171,14 @@ class TestSave:
 class TestMask:
     @given(st.tuples(sides, sides).flatmap(lambda hw: arrays(np.uint8, hw)))
     def test_grey_values_are_exact_and_no_mask_leaves_0_to_1(self, grey):
+        assume(grey.max() != 1)  # labels, which are refused
         mask = load_mask(grey, size=grey.shape)
         assert mask.dtype == np.float32
         assert np.array_equal(mask, grey.astype(np.float32) / np.float32(255))
 
     @given(st.tuples(sides, sides).flatmap(lambda hw: arrays(np.uint8, hw)), sides, sides)
     def test_any_size_is_brought_to_any_other(self, grey, height, width):
+        assume(grey.max() != 1)
         mask = load_mask(grey, size=(height, width))
         assert mask.shape == (height, width)
         assert mask.dtype == np.float32
@@ -263,3 +265,13 @@ def test_to_pil_holds_every_pixel(stored):
     assert image.mode == ("RGB" if alpha is None else "RGBA")
     assert np.array_equal(np.asarray(image), stored)
     assert not image.info
+
+
+def test_a_mask_of_bytes_that_are_labels_is_refused():
+    labels = np.zeros((6, 8), np.uint8)
+    labels[:, 4:] = 1
+    with pytest.raises(InputError, match=r"values of 0 and 1 only, of 255, .*scale it by 255"):
+        load_mask(labels, size=(6, 8))
+    assert load_mask(labels * 255, size=(6, 8)).max() == 1
+    assert load_mask(labels.astype(bool), size=(6, 8)).max() == 1
+    assert load_mask(np.zeros((6, 8), np.uint8), size=(6, 8)).max() == 0

@@ -37,14 +37,19 @@ def test_hidden_places_have_the_colours_beside_them_and_between_those_no_edge():
     assert steps.max() < 12  # of 200 from one side to the other
 
 
-def test_half_transparent_pixels_keep_their_own_colours_as_far_as_they_show():
-    rgb = np.full((16, 16, 3), RED, np.uint8)
-    rgb[:, 8:] = BLUE
-    alpha = np.full((16, 16), 255, np.uint8)
-    alpha[:, 8:] = 51
-    covered = cover_hidden(rgb, alpha).astype(int)
-    assert np.array_equal(covered[:, :8], rgb[:, :8])
-    assert np.abs(covered[:, -1] - BLUE).max() <= 1  # whose eight pixels are all blue
+def test_half_transparent_pixels_keep_their_own_colours():
+    rgb = np.random.default_rng(1).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    alpha = np.random.default_rng(2).integers(15, 256, (40, 56), dtype=np.uint8)
+    assert np.array_equal(cover_hidden(rgb, alpha), rgb)
+
+
+def test_what_hardly_shows_gives_way_as_if_it_were_hidden():
+    """As mattes leave it: an alpha of 1 where nothing should be."""
+    rgb = np.full((128, 128, 3), (0, 255, 0), np.uint8)
+    alpha = np.full((128, 128), 1, np.uint8)
+    rgb[32:96, 32:96], alpha[32:96, 32:96] = RED, 255
+    away = np.abs(cover_hidden(rgb, alpha).astype(int) - RED)
+    assert away.max() < 25  # of 225
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (7, 5), (64, 64), (65, 129)])

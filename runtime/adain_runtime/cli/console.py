@@ -144,7 +144,7 @@ def run(app: typer.Typer, program: str) -> NoReturn:
         if not message:  # no arguments at all: the help has been shown
             sys.exit(2)
         asked = getattr(getattr(error, "ctx", None), "command_path", program)
-        _fail(program, f"{message} (see {asked} --help)", 2)
+        _fail(program, f"{message}{_who_has(error)} (see {asked} --help)", 2)
     except (KeyboardInterrupt, typer.Abort):
         _fail(program, "interrupted", INTERRUPTED)
     except SystemExit as error:
@@ -165,6 +165,18 @@ def run(app: typer.Typer, program: str) -> NoReturn:
     if code == INTERRUPTED:  # Typer's own translation of Ctrl-C
         _fail(program, "interrupted", INTERRUPTED)
     sys.exit(code or 0)
+
+
+def _who_has(error: Exception) -> str:
+    """Which other commands of a program have the option that one lacks."""
+    name, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
+    group = getattr(getattr(context, "parent", None), "command", None)
+    having = [
+        command
+        for command, found in getattr(group, "commands", {}).items()
+        if any(name in option.opts and not getattr(option, "hidden", False) for option in found.params)
+    ]
+    return f"; {', '.join(having)} {'have' if len(having) > 1 else 'has'} it" if name and having else ""
 
 
 def _prepare_process() -> None:

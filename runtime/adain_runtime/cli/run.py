@@ -209,6 +209,8 @@ def run(
         for result in done:
             if result.flattened:
                 console.say(f"{result.job.output}: its format keeps no transparency, so it was put on white")
+            if result.first:
+                console.say(f"{result.job.content}: it holds more than one picture, and the first was stylised")
         seconds = perf_counter() - clock - ready
         folder_name, device = stylizer.session.bundle.manifest.folder_name, stylizer.session.device
     if as_json:
@@ -289,10 +291,12 @@ def _summarise(done: Sequence[Done], failed: Sequence[Failed], where: str, ready
         console.say(f"adain-run: {why if name in why else f'{name}: {why}'}")
     if len(done) == 1:
         size = f"{done[0].width}x{done[0].height}"
-        print(f"wrote {done[0].job.output} ({size}, {where}, {done[0].seconds:.2f} s after {ready:.2f} s to get ready)")
+        took = f"{done[0].seconds:.2f} s after {ready:.2f} s to get ready"
+        print(console.plain(f"wrote {done[0].job.output} ({size}, {where}, {took})"))
     elif done:
         folder = done[0].job.output.parent
-        print(f"wrote {len(done)} pictures to {folder} ({where}, {seconds:.1f} s, {seconds / len(done):.2f} s each)")
+        took = f"{seconds:.1f} s, {seconds / len(done):.2f} s each"
+        print(console.plain(f"wrote {len(done)} pictures to {folder} ({where}, {took})"))
     if failed:
         console.say(f"adain-run: {len(failed)} of {len(failed) + len(done)} pictures failed, as said above")
 

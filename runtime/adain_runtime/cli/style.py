@@ -15,6 +15,7 @@ from adain_runtime.cli.run import parse_weights
 from adain_runtime.errors import InputError
 from adain_runtime.files import identity
 from adain_runtime.jobs import find_contents, spell_kinds
+from adain_runtime.results import make_folder
 from adain_runtime.style import SUFFIX, Style, check_encoder, check_suffix, mix
 from adain_runtime.stylizer import EMBEDDED_MODEL, MAX_PIXELS, STYLE_SIZE, Stylizer
 
@@ -56,7 +57,10 @@ def make(
     model: Annotated[str, typer.Option(help="Bundle whose styles they are.")] = EMBEDDED_MODEL,
     backend: Annotated[str, typer.Option(help="What runs the encoder.")] = "onnx",
     weights: Weights = None,
-    style_size: Annotated[int, typer.Option(min=1, help="Larger images are resized to this.")] = STYLE_SIZE,
+    style_size: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help=f"Larger images are resized to this. Default: {STYLE_SIZE}.", show_default=False),
+    ] = None,
     max_pixels: Annotated[int, typer.Option(min=1, help="Refuse larger images.")] = MAX_PIXELS,
     as_json: console.AsJson = False,
     _verbose: console.Verbose = False,
@@ -70,10 +74,13 @@ def make(
     target = Path(output or Path(images[0]).stem + SUFFIX)
     check_suffix(target)
     _refuse_replacing(target, images)
+    if style_size is not None and all(image.endswith(SUFFIX) for image in images):
+        raise InputError("--style-size is about images, and a saved style has its size behind it: leave it out")
     if backend == "null":
         raise InputError("backend null computes shapes only: a style made by it would hold no numbers of the image")
+    make_folder(target.parent)
     with Stylizer.open(model, backend=backend, tell=lambda line: console.say(f"adain-style: {line}")) as stylizer:
-        styles = [stylizer.style(image, size=style_size, max_pixels=max_pixels) for image in images]
+        styles = [stylizer.style(image, size=style_size or STYLE_SIZE, max_pixels=max_pixels) for image in images]
     style = mix(styles, parse_weights(weights))
     _save(style, target, as_json)
 
@@ -91,7 +98,9 @@ def mix_files(
     styles = [_load(file) for file in files]
     for style, file in zip(styles[1:], files[1:], strict=True):  # here, where the files have names
         check_encoder(replace(style, source=file), styles[0].encoder_id, styles[0].channels, files[0])
-    _save(mix(styles, parse_weights(weights)), Path(output), as_json)
+    mixed = mix(styles, parse_weights(weights))
+    make_folder(Path(output).parent)
+    _save(mixed, Path(output), as_json)
 
 
 @app.command()
