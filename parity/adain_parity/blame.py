@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from adain_export.tolerances import Limits, PartName
 from adain_parity.layers import Traced
 from adain_parity.results import Blame, LayerError, Part, Stage, StageError
+from adain_parity.tolerance_used import share
 
 _STATISTICS = ("mean_error", "std_error", "statistics")
 Trace = Callable[[PartName], Traced]
@@ -17,7 +18,7 @@ def assign(parts: Sequence[Part], limits: Limits, trace: Trace, *, always: bool 
 
     Each part was fed with the reference's own intermediates, so a stage is judged alone: the encoder by its features;
     AdaIN by the statistics of the part's own features and by the stylizer against the same backend's encoder and
-    decoder with the reference's AdaIN between; the decoder by its image.
+    decoder with the reference's AdaIN between; the decoder by its image. Where every part is good no stage is blamed.
 
     Args:
         parts: of a case.
@@ -30,12 +31,13 @@ def assign(parts: Sequence[Part], limits: Limits, trace: Trace, *, always: bool 
     """
     by_name = {part.part: part for part in parts}
     stages = _stages(by_name, limits)
-    stage = next((found.stage for found in stages if not found), None) or _by_failures(by_name)
+    failed = not all(parts)
+    stage = (next((found.stage for found in stages if not found), None) or _by_failures(by_name)) if failed else None
     if stage is None:
         if not always:
             return None
         traced = trace("stylizer")
-        sentence = "every stage is within its tolerance" + _unseen(traced)
+        sentence = "every part is within its tolerance" + _unseen(traced)
         return Blame(sentence, stages=stages, curve=_own_curve(traced))
     part = _where(stage, by_name)
     traced = trace(part)
@@ -75,8 +77,18 @@ def _stages(parts: dict[PartName, Part], limits: Limits) -> tuple[StageError, ..
         _, error, limit = max(shares)
         made.append(StageError("adain", error, limit))
     if decoder is not None:
-        made.append(StageError("decoder", decoder.found.relative_l2, limits.decoder.relative_l2 or limits.layer))
+        made.append(StageError("decoder", decoder.found.relative_l2, _of_image(decoder, limits)))
     return tuple(made)
+
+
+def _of_image(decoder: Part, limits: Limits) -> float:
+    """What the decoder's image may be off by, relative L2: its own limit, else a layer's, or more where its PSNR may.
+
+    An image of bytes is off by their rounding, which its PSNR leaves room for and a layer's limit doesn't.
+    """
+    error, used = decoder.found.relative_l2, share("psnr", decoder.found.psnr, limits.decoder.psnr)
+    by_psnr = error / used if error is not None and used else 0.0
+    return limits.decoder.relative_l2 or max(limits.layer, by_psnr)
 
 
 def _by_failures(parts: dict[PartName, Part]) -> Stage | None:

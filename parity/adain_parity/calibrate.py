@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from adain_export.target import BYTES
 from adain_export.tolerances import AT_LEAST, PARTS
+from adain_parity.overview import count_cases
 from adain_parity.results import Case, Run
 from adain_runtime.errors import InputError
 
@@ -25,29 +28,43 @@ class Worst:
 
 
 Group = tuple[str, str]
-"""Backend and precision."""
+"""Backend, and the label that its limits are looked up by."""
 Found = Mapping[Group, Mapping[str, Mapping[str, Worst]]]
 """By group, part (or ``layer``) and metric."""
 
 
 def worst_of(runs: Sequence[Run]) -> Found:
-    """The worst numbers of every backend's precision, by part and metric.
+    """The worst numbers of every backend's label, by part and metric.
 
     Cases that crashed, ran out of time or gave values that are not finite have no numbers and don't count; that a case
-    failed doesn't keep it out, since a calibration may be made to find out what its limits should be.
+    failed doesn't keep it out, since a calibration may be made to find out what its limits should be. Nor do those that
+    `left_out` tells of.
 
     Raises:
-        InputError: no case has any number.
+        InputError: no case has any number that counts.
     """
     found: dict[Group, dict[str, dict[str, Worst]]] = {}
-    for case in (case for run in runs for case in run.cases):
+    for case in (case for run in runs for case in run.cases if not _is_derived(case)):
         for part, metric, value in _numbers(case):
-            metrics = found.setdefault((case.backend, case.precision), {}).setdefault(part, {})
+            metrics = found.setdefault((case.backend, _label(case)), {}).setdefault(part, {})
             if metric not in metrics or _is_worse(metric, value, metrics[metric].value):
                 metrics[metric] = Worst(value, case.id)
     if not found:
-        raise InputError("no case of these runs has numbers to calibrate tolerances on; look at their reasons first")
+        why = "; ".join(left_out(runs)) or "look at their reasons first"
+        raise InputError(f"no case of these runs has numbers to calibrate tolerances on; {why}")
     return found
+
+
+def left_out(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Why cases with numbers give no limits, a line each: a table for images of bytes would never be looked up."""
+    many = Counter(
+        (case.backend, case.precision) for run in runs for case in run.cases if _is_derived(case) and case.parts
+    )
+    return tuple(
+        f"{backend} {label} left out ({count_cases(cases)}): its limits are those of {label.removesuffix(BYTES)}, "
+        "loosened for images of bytes"
+        for (backend, label), cases in many.items()
+    )
 
 
 def proposal(found: Found, margin: float = MARGIN) -> str:
@@ -57,12 +74,12 @@ def proposal(found: Found, margin: float = MARGIN) -> str:
     similarity ``margin`` times as far from 1.
     """
     lines = [f"# Worst seen, and {margin:g} times that; written by adain-parity calibrate-tolerances."]
-    for (backend, precision), parts in found.items():
-        lines += ["", f"[{backend}.{precision}]"]
+    for (backend, label), parts in found.items():
+        lines += ["", f"[{backend}.{label}]"]
         for worst in parts.get(_LAYER, {}).values():
             lines.append(_line(_LAYER, worst, margin))
         for part in PARTS:
-            lines += ["", f"[{backend}.{precision}.{part}]"]
+            lines += ["", f"[{backend}.{label}.{part}]"]
             lines += [_line(metric, worst, margin) for metric, worst in parts.get(part, {}).items()]
     return "\n".join(lines) + "\n"
 
@@ -88,6 +105,16 @@ def _rounded_up(value: float) -> float:
 
 def _is_worse(metric: str, value: float, than: float) -> bool:
     return value < than if metric in AT_LEAST else abs(value) > abs(than)
+
+
+def _label(case: Case) -> str:
+    """What the limits of a case are looked up by."""
+    return case.accuracy or case.precision
+
+
+def _is_derived(case: Case) -> bool:
+    """Whether no table holds its limits, since `limits_of` makes them of another label's."""
+    return _label(case).endswith(BYTES)
 
 
 def _numbers(case: Case) -> Iterator[tuple[str, str, float]]:

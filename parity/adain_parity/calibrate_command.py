@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from adain_parity.calibrate import MARGIN, limit_of, proposal, worst_of
+from adain_parity.calibrate import MARGIN, left_out, limit_of, proposal, worst_of
 from adain_parity.results import Run
 from adain_runtime.cli import console
 from adain_runtime.errors import InputError
@@ -26,13 +26,16 @@ def calibrate_command(
     """
     if not 1 <= margin <= 1000:
         raise InputError(f"--margin {margin:g}: expected a number from 1 to 1000")
-    found = worst_of([Run.load(path) for path in runs])
+    loaded = [Run.load(path) for path in runs]
+    found = worst_of(loaded)
+    for line in left_out(loaded):
+        console.say(line)
     if not as_json:
         print(proposal(found, margin), end="")
         return
     plain: dict[str, dict[str, object]] = {}
-    for (backend, precision), parts in found.items():
-        plain.setdefault(backend, {})[precision] = {
+    for (backend, label), parts in found.items():
+        plain.setdefault(backend, {})[label] = {
             part: {m: asdict(worst) | {"limit": limit_of(m, worst.value, margin)} for m, worst in metrics.items()}
             for part, metrics in parts.items()
         }

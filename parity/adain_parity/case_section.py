@@ -149,7 +149,7 @@ def _numbers(case: Case) -> str:
 
 
 def _part(part: Part) -> str:
-    timed = "" if part.seconds is None else f", {1000 * part.seconds:.1f} ms"
+    timed = "" if part.seconds is None else f", {1000 * part.seconds:.1f} ms in one run, loading included"
     lines = [
         f"<table><caption>{part.part}{timed}</caption><thead><tr><th>number</th><th class=number>found</th>"
         "<th class=number>limit</th><th class=number>used</th></tr></thead><tbody>"

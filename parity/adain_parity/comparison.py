@@ -235,14 +235,15 @@ class _Runner:
             milliseconds=timed,
             psnr=None if self.broken else self.psnr,
             max_abs=None if self.broken else self.max_abs,
-            failure=self.broken or verdict(self.backend, manifest.precision, self.psnr, self.max_abs),
+            failure=self.broken
+            or verdict(self.backend, manifest.precision, self.psnr, self.max_abs, target=manifest.target),
         )
 
 
-def verdict(backend: str, precision: str, decibels: float, difference: float) -> str:
-    """Why a backend's numbers in a precision are not good enough; empty where they are."""
+def verdict(backend: str, precision: str, decibels: float, difference: float, *, target: str = "") -> str:
+    """Why a backend's numbers in a precision of a target are not good enough; empty where they are."""
     try:
-        limits = limits_of(backend, precision).stylizer
+        limits = limits_of(backend, precision, target=target).stylizer
     except InputError as error:
         return str(error)
     return ", ".join(Metrics(max_abs=difference, psnr=decibels).beyond(limits))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +25,8 @@ def measure(
     limits: Limits,
     truth: Truth,
     reference: Reference,
+    *,
+    asked: Collection[str] = PARTS,
 ) -> tuple[Part, ...]:
     """Every part that ran, or should have, against the reference.
 
@@ -35,13 +37,17 @@ def measure(
         limits: of the backend's precision.
         truth: what was fed, and what should come out.
         reference: for its statistics and losses.
+        asked: parts that were run: one of which nothing came out has failed.
     """
     measured: dict[PartName, Metrics | None] = {}
     for part, measurer in _MEASURERS.items():
         mine = {name.partition(".")[2]: values for name, values in found.items() if name.startswith(f"{part}.")}
-        if mine and part not in errors and (problem := _misshapen(mine, _wanted(part, truth))):
+        if part in errors or not (mine or part in asked):
+            continue
+        problem = _misshapen(mine, _wanted(part, truth)) if mine else "gave nothing"
+        if problem:
             errors = {**errors, part: problem}
-        elif mine and part not in errors:
+        else:
             finite = all(np.isfinite(values).all() for values in mine.values())
             measured[part] = measurer(mine, truth, reference) if finite else None
     made = []

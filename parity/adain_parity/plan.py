@@ -163,18 +163,21 @@ def planned_bundles(
         for row in rows:
             asked = probed(row.name)
             artefact = _Artefact(None, asked.problem, asked.died) if asked.problem else _Artefact(bundle.path)
-            limits = limits_of(row.name, _accuracy(manifest), target=manifest.target)
+            accuracy = _accuracy(manifest)
+            limits = limits_of(row.name, accuracy or manifest.precision, target=manifest.target)
             fitting = _of_its_sizes(row, matrix, manifest)
             cases = _cases(matrix, fitting, manifest.precision, model, artefact, limits)
             buffers = manifest.options.get("io") == "image"
-            made += [replace(plan, given=bundle.path, eight_bits=plan.eight_bits or buffers) for plan in cases]
+            for plan in cases:
+                case = replace(plan.case, accuracy=accuracy)
+                made.append(replace(plan, case=case, given=bundle.path, eight_bits=plan.eight_bits or buffers))
     return _distinct(made)
 
 
 def _accuracy(manifest: Manifest) -> str:
-    """What the tolerances call a bundle: its label, but images of bytes around float32 have their own in Core ML."""
+    """The tolerances' own label for images of bytes around float32 in Core ML; empty for what goes by its precision."""
     eight_bits = (manifest.target, manifest.precision, manifest.options.get("io")) == ("coreml", "fp32", "image")
-    return "fp32-8bits" if eight_bits else manifest.precision
+    return "fp32-8bits" if eight_bits else ""
 
 
 def _of_its_sizes(row: BackendRow, matrix: Matrix, manifest: Manifest) -> BackendRow:

@@ -43,7 +43,8 @@ class Part:
         finite: whether values came out, and every one is finite; where not, ``found`` is empty, and ``failures`` has
             `NOT_FINITE` or what it raised.
         failures: what is beyond its limit, a phrase each, such as ``psnr 31.2 below 40``; empty is good.
-        seconds: median wall-clock time of the part on this input; None where it was not timed.
+        seconds: wall-clock time of the first run of the part, loading of its graph included: no speed to go by (that is
+            ``adain-bench``'s); None where it was not timed.
     """
 
     part: PartName
@@ -161,6 +162,7 @@ class Case:
         seconds: wall-clock time of the case, start of its process included.
         peak_bytes: largest resident memory of its process; None where the system doesn't tell.
         pictures: what it looks like; None where it never ran.
+        accuracy: the label that its limits are looked up by; empty where that is its precision.
     """
 
     id: str
@@ -183,6 +185,7 @@ class Case:
     seconds: float = 0.0
     peak_bytes: int | None = None
     pictures: Pictures | None = None
+    accuracy: str = ""
 
     def __bool__(self) -> bool:
         return self.verdict in ("passed", "built")

@@ -159,7 +159,8 @@ class _Case:
             found = {name: file[name] for name in file.files}
         limits = self.plan.limits
         truth = in_eight_bits(self.truth) if self.plan.eight_bits else self.truth
-        parts = measure(found, outcome.errors, outcome.seconds, limits, truth, self.truths.reference)
+        reference, errors, seconds, asked = self.truths.reference, outcome.errors, outcome.seconds, outcome.asked
+        parts = measure(found, errors, seconds, limits, truth, reference, asked=asked)
         why = blame.assign(parts, limits, self._trace, always=self.settings.stages)
         problems = [f"{part.part}: {', '.join(part.failures)}" for part in parts if not part]
         if lie := provider_lie(self.plan.case.provider, outcome):
@@ -187,7 +188,13 @@ class _Case:
             statistics=limits.encoder.statistics or limits.layer,
         )
         ended = start(job, self.work, self.settings.limits)
-        return read_traced(Path(job.result)) if ended else Traced(unavailable=f"tracing it, {ended.reason}")
+        if not ended:
+            return Traced(unavailable=f"tracing it, {ended.reason}")
+        traced = read_traced(Path(job.result))
+        if not self.plan.eight_bits:
+            return traced
+        # bytes are held against the reference's bytes, as the part's output, and no layer gives them
+        return replace(traced, curve=tuple(point for point in traced.curve if point.layer != "image"))
 
     def _job(self, kind: Literal["run", "trace"]) -> Job:
         plan = self.plan

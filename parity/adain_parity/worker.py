@@ -82,9 +82,10 @@ class Outcome:
         unavailable: why it could not be tried; empty where it was.
         device: what the session says that ran it; what built it where it was only built.
         errors: part to what it raised.
-        seconds: part to wall-clock time, loading of the graph included.
+        seconds: part to wall-clock time of its first run, loading of the graph included.
         witness: where the stylizer was also run on the default provider, the largest difference to that.
         built_bytes: of all engines that were built.
+        asked: the bundle's parts that were run, whether anything came out of them or not.
     """
 
     unavailable: str = ""
@@ -93,6 +94,7 @@ class Outcome:
     seconds: Mapping[str, float] = field(default_factory=dict)
     witness: float | None = None
     built_bytes: int = 0
+    asked: tuple[str, ...] = ()
 
 
 def main(path: Path) -> None:
@@ -145,9 +147,10 @@ def run(job: Job) -> Outcome:
                 again = other.run("stylizer", feeds["stylizer"])["image"]
             witness = float(np.abs(made["stylizer.image"].astype(np.float64) - again).max())
         device = session.device
+        asked = tuple(part for part in feeds if part in session.bundle.manifest.parts)
     with replacing_file(Path(job.outputs)) as part_file, part_file.open("wb") as stream:
         np.savez(stream, **made)  # type: ignore[arg-type]
-    return Outcome(device=device, errors=errors, seconds=seconds, witness=witness)
+    return Outcome(device=device, errors=errors, seconds=seconds, witness=witness, asked=asked)
 
 
 def _not_taken(bundle: Bundle, feeds: Mapping[str, Array]) -> str:
@@ -190,10 +193,12 @@ def _run_parts(
         attempt("encoder", "style_", {"image": pictures["style_image"]})
     if "decoder" in parts:
         attempt("decoder", "", feeds["decoder"])
-        if "encoder" in parts and encoded and np.isfinite(encoded["features"]).all():
+        if "encoder" in parts and "features" in encoded and np.isfinite(encoded["features"]).all():
             composed = composed_feeds(encoded["features"], feeds["stylizer"], session.bundle.manifest.spec)
-            if attempt("decoder", "composed_", composed):
+            if "image" in attempt("decoder", "composed_", composed):
                 made["stylizer.composed"] = made.pop("decoder.composed_image")
+            else:
+                errors.setdefault("decoder", "gave no image")
     return made, errors, seconds
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adain_export.tolerances import Metrics, load
-from adain_parity.calibrate import limit_of, proposal, worst_of
+from adain_export.tolerances import Metrics, limits_of, load
+from adain_parity.calibrate import left_out, limit_of, proposal, worst_of
 from adain_parity.results import Blame, Case, LayerError, Machine, Part, Reference, Run
 from adain_runtime.errors import InputError
 
@@ -55,6 +55,33 @@ def test_a_proposal_loads_as_tolerances_and_every_case_that_it_comes_from_passes
 def test_what_was_measured_is_always_within_its_own_limit(metric, value):
     worst = Metrics(**{metric: value})
     assert worst.beyond(Metrics(**{metric: limit_of(metric, value)})) == ()
+
+
+def test_every_table_of_a_proposal_is_one_that_a_look_up_reads(tmp_path):
+    """Of a Core ML package with images of bytes that is not its precision's."""
+    cases = [
+        case("onnx", 50.0),
+        replace(case("tensor", 90.0), backend="coreml-reference"),
+        replace(case("image", 70.0), backend="coreml-reference", accuracy="fp32-8bits"),
+        replace(case("bytes", 20.0), precision="fp32-uint8"),
+    ]
+    path = tmp_path / "tolerances.toml"
+    path.write_text(proposal(worst_of([run_of(*cases)])), encoding="utf-8")
+    table = load(path)
+    assert {name: list(labels) for name, labels in table.items()} == {
+        "onnx": ["fp32"],
+        "coreml-reference": ["fp32", "fp32-8bits"],
+    }
+    found = {each.id: limits_of(each.backend, each.accuracy or each.precision, table) for each in cases}
+    assert found["onnx"].stylizer.psnr == 37
+    assert (found["tensor"].stylizer.psnr, found["image"].stylizer.psnr) == (77, 57)
+
+
+def test_cases_of_bytes_alone_calibrate_nothing_and_the_message_says_why():
+    run = run_of(replace(case("a", 60.0), precision="int8-uint8"), replace(case("b", 60.0), precision="int8-uint8"))
+    with pytest.raises(InputError, match=r"onnx int8-uint8 left out \(2 cases\): its limits are those of int8"):
+        worst_of([run])
+    assert len(left_out([run, run_of(case("c", 50.0))])) == 1
 
 
 def test_cases_without_numbers_calibrate_nothing():

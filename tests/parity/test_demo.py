@@ -217,7 +217,7 @@ def test_a_backend_that_drifts_fails_and_is_not_the_one_shown(bundles, install):
     assert [row.backend for row in compared.rows] == ["torch", "grey", "onnx"]
     assert [row.backend for row in compared.failures] == ["grey"]
     assert compared.shown.backend == "onnx"
-    assert f"below {limits_of('grey', 'fp32').stylizer.psnr:g}" in compared.failures[0].failure
+    assert f"below {limits_of('grey', 'fp32', target='onnx').stylizer.psnr:g}" in compared.failures[0].failure
 
 
 def test_a_backend_with_values_that_are_not_finite_fails_and_the_others_go_on(bundles, install):
@@ -255,6 +255,7 @@ def test_a_verdict_holds_both_numbers_against_the_precision_and_passes_no_nan():
     assert verdict("onnx", "fp32", float("nan"), 0)
     assert verdict("onnx", "fp32", float("inf"), float("nan"))
     assert verdict("onnx", "fp32", float("inf"), 0) == ""
+    assert verdict("openvino", "fp32", decibels - 0.1, largest, target="onnx").startswith("psnr ")
     assert verdict("onnx", "int2", float("inf"), 0).startswith("no tolerance is set for onnx int2, only for ")
 
 

@@ -151,7 +151,8 @@ def test_a_side_too_small_for_ssim_has_none(reference):
     image = pink_noise(np.random.default_rng(1), 1, 32, 48)
     truth = reference.truth(image, image, 1.0)
     cut = replace(truth, decoded=truth.decoded[:, :, :8])
-    (part,) = measure({"decoder.image": cut.decoded.copy()}, {}, {}, LIMITS, cut, reference)
+    found = {"decoder.image": cut.decoded.copy()}
+    (part,) = measure(found, {}, {}, LIMITS, cut, reference, asked=["decoder"])
     assert part.found.ssim is None
     assert part.found.max_abs == 0
 
@@ -175,6 +176,41 @@ def test_an_output_of_another_shape_or_none_at_all_is_a_failure_and_not_the_end(
     bad = next(part for part in parts if not part)
     assert bad.failures == (words,)
     assert blame.stage == name.partition(".")[0]
+
+
+@pytest.mark.parametrize("missing", ["encoder", "decoder", "stylizer"])
+def test_a_part_of_which_nothing_came_out_has_failed_where_it_was_asked_for(perfect, reference, truth, missing):
+    found = {name: values for name, values in perfect.items() if not name.startswith(missing)}
+    parts = {part.part: part for part in measure(found, {}, {}, LIMITS, truth, reference)}
+    assert (parts[missing].finite, parts[missing].failures) == (False, ("gave nothing",))
+    assert sum(not part for part in parts.values()) == 1
+    others = [name for name in parts if name != missing]
+    assert [part.part for part in measure(found, {}, {}, LIMITS, truth, reference, asked=others)] == others
+
+
+def test_nothing_is_blamed_where_every_part_is_good_and_an_image_is_held_to_what_its_psnr_allows(
+    perfect, reference, truth
+):
+    limits = replace(LIMITS, decoder=Metrics(max_abs=1e-2, psnr=55.0))
+    perfect["decoder.image"] = perfect["decoder.image"] + 1e-3  # 60 dB, and far more than a layer may be off by
+    parts = measure(perfect, {}, {}, limits, truth, reference)
+    assert all(parts)
+    assert assign(parts, limits, lambda _: Traced()) is None
+    looked_into = assign(parts, limits, lambda _: Traced(), always=True)
+    assert (looked_into.stage, looked_into.layer) == (None, None)
+    assert all(looked_into.stages)
+    perfect["stylizer.image"] = perfect["stylizer.image"] + 0.01
+    blamed = assign(measure(perfect, {}, {}, limits, truth, reference), limits, lambda _: Traced())
+    assert blamed.stage == "adain"
+
+
+def test_good_parts_are_not_blamed_for_a_layer_s_limit(perfect, reference, truth):
+    limits = Limits(Metrics(), Metrics(), Metrics(), layer=1e-9)
+    for name in ("encoder.features", "decoder.image"):
+        perfect[name] = perfect[name] * 1.01
+    parts = measure(perfect, {}, {}, limits, truth, reference)
+    assert assign(parts, limits, lambda _: Traced()) is None
+    assert assign(parts, limits, lambda _: Traced(), always=True).stage is None
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,14 @@ import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from adain_export.target import GraphRequest, get_target
+from adain_export.tolerances import limits_of
 from adain_model import embedded_checkpoint, load_network
 from adain_parity import artefacts, cli, plan, sandbox
 from adain_parity.artefacts import bundle_for, open_models
@@ -124,6 +125,7 @@ def test_a_given_bundle_of_which_nothing_ran_is_no_success(command, matrix, lite
 
 
 def test_a_bundle_of_bytes_is_compared_as_any_other(command, matrix, tmp_path):
+    matrix.write_text(MATRIX.replace("16x24", "88x136").replace("flat", "summertime"), encoding="utf-8")
     bundle = get_target("onnx").export(load_network(embedded_checkpoint()), GraphRequest("lite", io="uint8"), tmp_path)
     code, out, err = command("run", bundle.path, "--matrix", matrix, "-o", tmp_path / "out", "--stages", "--json")
     run = Run.from_json(out)
@@ -134,6 +136,12 @@ def test_a_bundle_of_bytes_is_compared_as_any_other(command, matrix, tmp_path):
     assert found.psnr is None or found.psnr > 55
     assert case.blame.curve
     assert all(case.blame.curve)
+    assert (case.blame.stage, case.blame.layer) == (None, None)
+    assert all(case.blame.stages)
+    assert case.part("decoder").found.relative_l2 > limits_of("onnx", "fp32").layer  # by rounding, and that is no fault
+    code, out, err = command("run", bundle.path, "--matrix", matrix, "-o", tmp_path / "again", "--json")
+    assert code == 0, err
+    assert Run.from_json(out).cases[0].blame is None
 
 
 def test_a_bundle_for_fixed_sizes_runs_at_its_own(command, matrix, tmp_path):
@@ -150,6 +158,7 @@ def test_a_bundle_for_fixed_sizes_runs_at_its_own(command, matrix, tmp_path):
     run = Run.from_json(out)
     assert code == 0, (err, [case.reason for case in run.cases])
     assert [(case.height, case.width, case.verdict) for case in run.cases] == [(32, 40, "passed")]
+    assert [(case.precision, case.accuracy) for case in run.cases] == [("fp32", "fp32-8bits")]
 
 
 def test_a_backend_that_dies_when_it_is_asked_is_a_failed_case(monkeypatch, lite):
@@ -222,6 +231,18 @@ def test_proposed_tolerances_are_printed_and_nothing_is_written(command, matrix,
     assert "[onnx.fp32.stylizer]" in out
     assert sorted(tmp_path.rglob("*")) == before
     assert command("calibrate-tolerances", tmp_path / "out", "--margin", "0.5")[0] == 2
+
+
+def test_runs_whose_limits_are_made_of_others_are_named_and_give_no_table(command, matrix, lite, tmp_path):
+    command("run", lite, "--matrix", matrix, "-o", tmp_path)
+    run = Run.load(tmp_path)
+    onnx, absent = run.cases
+    of_bytes = replace(onnx, id="bytes", precision="fp32-uint8")
+    replace(run, cases=(onnx, of_bytes, absent)).save(tmp_path / "parity.json")
+    code, out, err = command("calibrate-tolerances", tmp_path)
+    assert code == 0
+    assert "uint8" not in out
+    assert "onnx fp32-uint8 left out (1 case): its limits are those of fp32" in err
 
 
 @pytest.mark.slow
