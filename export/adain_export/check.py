@@ -87,22 +87,21 @@ def check(
     held_to = limits or limits_of(session.bundle.manifest.target, request.accuracy)
     if eight_bits and limits is None:
         held_to = on_bytes(held_to)
-    worst, lowest, cases = 0.0, float("inf"), []
+    cases, found_of_all = [], []
     for case in _cases(session, network, sizes, pairs, eight_bits=eight_bits):
         wanted = dict(case.run(in_float))
         if eight_bits and "image" in wanted:
             wanted["image"] = to_eight_bits(wanted["image"])
         for name, run in runners.items():
             found, limit = case.run(run), held_to.part(case.part)
-            difference, decibels = _compare(f"{case.name} in {name}", case.part, wanted, found, limit)
-            worst, lowest = max(worst, difference), min(lowest, decibels)
+            found_of_all.append(_compare(f"{case.name} in {name}", case.part, wanted, found, limit))
         cases.append(case.name)
-    return Parity(
-        reference=f"torch {torch.__version__} fp32",
-        runtime=" and ".join(runners),
-        cases=tuple(cases),
-        max_abs=worst,
-        psnr=lowest if np.isfinite(lowest) else None,
+    return Parity.worst(
+        f"torch {torch.__version__} fp32",
+        " and ".join(runners),
+        tuple(cases),
+        images=[(m.max_abs, m.psnr) for m in found_of_all if m.max_abs is not None and m.psnr is not None],
+        features=[m.relative_l2 for m in found_of_all if m.relative_l2 is not None],
     )
 
 
@@ -167,21 +166,26 @@ def to_eight_bits(image: Array) -> Array:
     return rounded
 
 
-def _compare(case: str, part: str, wanted: Arrays, found: Arrays, limits: Metrics) -> tuple[float, float]:
-    """Largest difference and PSNR of the image; 0 and infinity for a part that gives none."""
+def _compare(case: str, part: str, wanted: Arrays, found: Arrays, limits: Metrics) -> Metrics:
+    """Largest difference and PSNR of the image, or the errors of an encoder's outputs.
+
+    Raises:
+        QualityError: they are beyond the limits, or not finite, which no manifest can record.
+    """
     if part == "encoder":
         measured = Metrics(
             relative_l2=relative_l2(wanted["features"], found["features"]),
             mean_error=relative_l2(wanted["mean"], found["mean"]),
             std_error=relative_l2(wanted["std"], found["std"]),
         )
-        difference, decibels = 0.0, float("inf")
     else:
-        difference, decibels = max_abs(wanted["image"], found["image"]), psnr(wanted["image"], found["image"])
-        measured = Metrics(max_abs=difference, psnr=decibels)
+        measured = Metrics(max_abs=max_abs(wanted["image"], found["image"]), psnr=psnr(wanted["image"], found["image"]))
     if failures := measured.beyond(limits):
         raise QualityError(f"{case} differs from torch: {', '.join(failures)}; nothing was written")
-    return difference, decibels
+    main = "features" if part == "encoder" else "image"
+    if not np.isfinite(found[main]).all():
+        raise QualityError(f"{case}: values of {main} are not finite; nothing was written")
+    return measured
 
 
 @torch.inference_mode()

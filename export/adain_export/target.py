@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -49,6 +49,11 @@ class Int8:
 
     def __post_init__(self) -> None:
         _known("placement", [self.placement], PLACEMENTS)
+
+    def layers(self, parts: Collection[str]) -> tuple[str, ...]:
+        """Those of its layers that a bundle of these parts has: the stylizer holds the encoder and the decoder."""
+        layers = self.calibration.int8
+        return layers if "stylizer" in parts else tuple(name for name in layers if name.partition(".")[0] in parts)
 
 
 @dataclass(frozen=True)

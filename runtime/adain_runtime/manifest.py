@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeVar, get_args
 
@@ -114,15 +115,35 @@ class Parity:
         reference: what it was compared with.
         runtime: what ran the files.
         cases: shapes compared, such as ``stylizer 1x3x64x200``.
-        max_abs: largest absolute difference of an image in [0, 1].
-        psnr: lowest peak signal-to-noise ratio in dB, peak 1; None when every image is equal to the last bit.
+        max_abs: largest absolute difference of an image in [0, 1]; None where no image was compared.
+        psnr: lowest peak signal-to-noise ratio in dB, peak 1; None when every image is equal to the last bit, and where
+            none was compared.
+        features: relative L2 error of the encoder's features, where no image was compared; else None.
     """
 
     reference: str
     runtime: str
     cases: tuple[str, ...]
-    max_abs: float
+    max_abs: float | None
     psnr: float | None
+    features: float | None = None
+
+    @classmethod
+    def worst(
+        cls,
+        reference: str,
+        runtime: str,
+        cases: tuple[str, ...],
+        *,
+        images: Sequence[tuple[float, float]],
+        features: Sequence[float],
+    ) -> Parity:
+        """The worst of the (largest difference, PSNR) of images; where there is no image, of the features' error."""
+        if not images:
+            return cls(reference, runtime, cases, None, None, max(features))
+        lowest = min(decibels for _, decibels in images)
+        largest = max(difference for difference, _ in images)
+        return cls(reference, runtime, cases, largest, lowest if math.isfinite(lowest) else None)
 
 
 @dataclass(frozen=True)
@@ -176,6 +197,8 @@ class Manifest:
         for holder, name in ((plain, "options"), *sizes, *((p, "functions") for p in _parts(plain))):
             if not holder[name]:  # left out where there are none: the manifests of other targets stay as they were
                 del holder[name]
+        if self.parity is not None and self.parity.features is None:
+            del plain["parity"]["features"]
         return json.dumps(plain, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
@@ -352,8 +375,14 @@ def _parity(plain: dict[str, Any]) -> Parity:
     parity = Parity(**plain | {"cases": _tuple_of(_text, plain["cases"])})
     _text(parity.reference)
     _text(parity.runtime)
-    if not (is_number(parity.max_abs) and parity.max_abs >= 0):
-        raise ValueError(f"parity: max_abs must be a number of at least 0, found {parity.max_abs!r}")
+    if "features" in plain:
+        if (parity.max_abs, parity.psnr) != (None, None):
+            raise ValueError("parity: features are for where no image was compared, and max_abs or psnr is not null")
+        measured = "features"
+    else:
+        measured = "max_abs"
+    if not (is_number(plain[measured]) and plain[measured] >= 0):
+        raise ValueError(f"parity: {measured} must be a number of at least 0, found {plain[measured]!r}")
     if not (parity.psnr is None or is_number(parity.psnr)):
         raise ValueError(f"parity: psnr must be a finite number or null, found {parity.psnr!r}")
     return parity

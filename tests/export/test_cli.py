@@ -17,6 +17,7 @@ from adain_export.target import get_target
 from adain_model.checkpoint import save_network
 from adain_runtime.backend import Probe
 from adain_runtime.bundle import Bundle, find_bundle
+from adain_runtime.results import spell_command
 from calibrations import calibrated
 
 
@@ -41,6 +42,25 @@ def test_an_export_prints_files_parity_and_the_next_command_and_writes_the_bundl
     assert "against torch" in out
     assert f"adain-run PHOTO STYLE --model {folder}" in out
     assert set(Bundle.open(folder).manifest.parts) == {"encoder", "stylizer"}
+
+
+def test_an_encoder_alone_says_that_no_image_was_compared(command, checkpoint, tmp_path):
+    code, out, _ = command("onnx", checkpoint, "-o", tmp_path, "--parts", "encoder", "--fp16")
+    said = (
+        r"against torch \S+ fp32: features within \S+ of PyTorch's \(relative L2, worst of 3 cases\), no image compared"
+    )
+    assert code == 0
+    assert re.search(said, " ".join(out.split()))
+    assert "last bit" not in out
+    _, shown, _ = command("inspect", tmp_path / "strided-onnx-fp16")
+    assert "no image compared" in " ".join(shown.split())
+
+
+def test_the_next_command_can_be_copied_where_the_folder_has_a_blank(command, checkpoint, tmp_path):
+    folder = tmp_path / "my build" / "strided-onnx-fp32"
+    code, out, _ = command("onnx", checkpoint, "-o", folder.parent, "--parts", "decoder")
+    assert code == 0
+    assert out.endswith(f"next: {spell_command(['adain-run', 'PHOTO', 'STYLE', '--model', str(folder)])}\n")
 
 
 def test_json_is_one_object_with_the_manifest(command, checkpoint, tmp_path):

@@ -60,6 +60,7 @@ def test_a_range_is_bounded_by_all_sizes_and_warns_of_the_neural_engine():
     ("options", "said"),
     [
         ({"shapes": "range"}, "a range from 512x512 has no upper bound"),
+        ({"shapes": "enumerated"}, "--shapes enumerated keeps several sizes, and 512x512 is the only one: give --size"),
         (
             {"sizes": TWO, "shapes": "fixed", "system": "iOS17"},
             "--target iOS17 is older than a package with a function",

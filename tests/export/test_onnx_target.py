@@ -17,7 +17,7 @@ from adain_export.improvements import Improvements
 from adain_export.onnx_parts import onnx_parts
 from adain_export.shared_weights import WEIGHTS_FILE
 from adain_export.target import GraphRequest, Int8, Request, get_target
-from adain_export.tolerances import limits_of
+from adain_export.tolerances import UNLIMITED, limits_of
 from adain_model.network import Upsample
 from adain_runtime.backend import open_bundle
 from adain_runtime.bundle import MANIFEST, Bundle
@@ -122,6 +122,35 @@ def test_the_manifest_says_what_was_compared(exported):
     assert 0 < parity.max_abs <= limits_of("onnx", bundle.manifest.precision).stylizer.max_abs
     assert bundle.manifest.rewrites[-1] == ("phase" if bundle.manifest.int8 else "phase-last")
     assert ("rounding to float16" in parity.runtime) is ("fp16" in bundle.manifest.precision)
+
+
+@pytest.mark.parametrize("label", ["fp16", "int8"])
+def test_an_encoder_alone_is_compared_by_its_features_and_its_manifest_names_no_image(pooled, tmp_path, label):
+    int8 = Int8(calibrated(pooled)) if label == "int8" else None
+    request = Request("x", "fp32" if int8 else "fp16", parts=("encoder",), int8=int8)
+    manifest = TARGET.export(pooled, request, tmp_path).manifest
+    parity = manifest.parity
+    assert (parity.max_abs, parity.psnr, len(parity.cases)) == (None, None, 3)
+    assert 1e-5 < parity.features <= limits_of("onnx", label).encoder.relative_l2
+    assert json.loads(manifest.to_json())["parity"]["features"] == parity.features
+
+
+def test_values_that_are_not_finite_are_refused_even_where_nothing_limits_them():
+    broken = {"image": np.full((1, 3, 16, 16), np.nan, np.float32)}
+    with pytest.raises(QualityError, match="a case: values of image are not finite; nothing was written"):
+        check._compare("a case", "decoder", {"image": np.zeros_like(broken["image"])}, broken, UNLIMITED.decoder)
+
+
+def test_a_manifest_lists_the_int8_layers_of_its_own_parts_alone(strided, tmp_path):
+    some = calibrated(strided)
+    listed = {}
+    for part in ("encoder", "decoder", "stylizer"):
+        manifest = TARGET.export(strided, Request(part, parts=(part,), int8=Int8(some)), tmp_path).manifest
+        listed[part] = manifest.int8
+    assert listed["stylizer"] == some.int8 == listed["encoder"] + listed["decoder"]
+    assert listed["encoder"]
+    assert all(name.startswith("encoder.") for name in listed["encoder"])
+    assert all(name.startswith("decoder.") for name in listed["decoder"])
 
 
 @pytest.mark.parametrize("levels", [1, 2, 5])

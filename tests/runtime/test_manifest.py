@@ -83,6 +83,15 @@ def manifests(draw) -> Manifest:
                 st.floats(0, allow_infinity=False),
                 st.none() | finite,
             )
+            | st.builds(  # of an encoder alone: no image
+                Parity,
+                st.text(),
+                st.text(),
+                st.lists(st.text()).map(tuple),
+                st.none(),
+                st.none(),
+                st.floats(0, allow_infinity=False),
+            )
         ),
         calibration=draw(st.none() | digests),
         int8=tuple(draw(st.lists(st.text()))),
@@ -224,6 +233,8 @@ BOTH_REFUSE = [
     (("parity", "max_abs"), -1e-3),
     (("parity", "max_abs"), "small"),
     (("parity", "max_abs"), None),
+    (("parity", "features"), 0.1),
+    (("parity", "features"), None),
     (("parity", "psnr"), "inf"),
     (("parity", "psnr"), True),
     (("parity", "extra"), 1),
@@ -248,6 +259,28 @@ READER_REFUSES = [
     (("parity", "max_abs"), float("nan"), "max_abs must be"),
     (("parity", "psnr"), float("inf"), "psnr must be"),
 ]
+
+
+NO_IMAGE = {"max_abs": None, "psnr": None}
+
+
+@pytest.mark.parametrize("wrong", [{"features": -0.1}, {"features": None}, {"features": "small"}, {"psnr": 40.0}, {}])
+def test_a_parity_without_an_image_wants_the_error_of_the_features_and_that_alone(wrong):
+    parity = {key: value for key, value in json.loads(EMBEDDED)["parity"].items() if key not in NO_IMAGE} | NO_IMAGE
+    sound = changed(("parity",), parity | {"features": 0.05})
+    VALIDATOR.validate(json.loads(sound))
+    assert Manifest.from_json(sound).parity.features == 0.05
+    text = changed(("parity",), parity | ({"features": 0.05} | wrong if wrong else {}))
+    assert not VALIDATOR.is_valid(json.loads(text))
+    with pytest.raises(BundleError, match="parity: "):
+        Manifest.from_json(text)
+
+
+def test_the_worst_of_some_images_is_their_largest_difference_and_lowest_psnr():
+    told = ("torch", "onnxruntime", ("a", "b"))
+    assert Parity.worst(*told, images=[(0.1, 30.0), (0.2, 40.0)], features=[0.5]) == Parity(*told, 0.2, 30.0)
+    assert Parity.worst(*told, images=[(0.0, float("inf"))], features=[]) == Parity(*told, 0.0, None)
+    assert Parity.worst(*told, images=[], features=[0.01, 0.05]) == Parity(*told, None, None, 0.05)
 
 
 @pytest.mark.parametrize(("path", "value"), BOTH_REFUSE, ids=str)

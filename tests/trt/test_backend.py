@@ -244,6 +244,37 @@ def test_engines_that_do_not_fit_are_rebuilt_from_the_kit_beside_them(engines, k
     assert np.isfinite(found["mean"]).all()
 
 
+def test_engines_are_rebuilt_with_the_options_that_they_were_built_with(kit, tmp_path, tensorrt, device, monkeypatch):
+    options = Options(Profile((16, 16), (32, 32), (96, 80), (1, 2, 2)), workspace=1 << 21, opt_level=5)
+    assert options != build.kit_options(kit)
+    engines = build.build_bundle(kit, tmp_path, options, parts=["encoder", "decoder"])
+    device.capability = (12, 0)
+    monkeypatch.setenv("FAKE_CUDA_CAPABILITY", "12.0")  # for the process that builds
+    _, place = run(engines, rebuild=True)
+    sidecar = read_sidecar(Bundle.open(place), "encoder")
+    assert (sidecar.compute_capabilities, sidecar.options) == (("12.0",), options)
+    _, of_kit = run(kit, rebuild=True)
+    assert read_sidecar(Bundle.open(of_kit), "encoder").options == build.kit_options(kit)
+
+
+def test_engines_of_two_builds_are_not_rebuilt_as_one(engines, kit, device, edit, relist):
+    plain = json.loads((engines / "decoder.engine.json").read_text())["options"]
+    edit(engines / "decoder.engine.json", options=plain | {"opt_level": 1})
+    relist(engines)
+    device.capability = (12, 0)
+    with pytest.raises(BundleError, match=r"were built with different options.*run the kit itself: --model"):
+        run(engines, rebuild=True)
+
+
+def test_what_the_golden_outputs_can_not_be_compared_with_is_not_built_again(kit, tmp_path, tensorrt, monkeypatch):
+    options = Options(Profile((24, 24), (32, 32), (64, 48)))
+    engines = build.build_bundle(kit, tmp_path, options, parts=["encoder"])
+    tensorrt.install(monkeypatch, "10.13.3.9")
+    monkeypatch.setattr(build, "build_bundle", None)
+    with pytest.raises(InputError, match=r"keeps no engines that it can't compare: the golden outputs don't fit"):
+        run(engines, rebuild=True)
+
+
 def test_without_the_kit_or_with_another_one_nothing_is_rebuilt(engines, device, made, tmp_path, relist):
     device.capability = (12, 0)
     with pytest.raises(InputError, match=r"its kit is wanted at .*strided-trt-kit-fp16"):

@@ -19,7 +19,7 @@ from adain_model.checkpoint import save_network
 from adain_runtime.backend import open_bundle
 from adain_runtime.bundle import Bundle
 from adain_runtime.errors import InputError, QualityError, UnavailableError
-from adain_runtime.trt import golden, library
+from adain_runtime.trt import build, golden, library
 from adain_runtime.trt.build import build_bundle
 from adain_runtime.trt.builder import build_engine
 from adain_runtime.trt.library import load_library
@@ -93,6 +93,31 @@ def test_where_the_gpu_is_engines_are_built_compared_and_recorded(network, reque
     assert device.memory == {}
 
 
+def test_an_encoder_alone_is_recorded_by_its_features(network, request_of, tmp_path, tensorrt):
+    parity = TARGET.export(network, request_of(parts=("encoder",)), tmp_path).manifest.parity
+    assert parity.cases == ("encoder 1x10x2x3",)
+    assert (parity.max_abs, parity.psnr) == (None, None)
+    assert 1e-5 < parity.features < 1e-2  # float16
+
+
+@pytest.mark.parametrize("changed", [["--min", "24x32"], ["--batch", "2,2,2"]])
+def test_golden_outputs_outside_the_profile_are_told_when_engines_are_built_and_compared(
+    kit, tmp_path, tensorrt, capsys, changed
+):
+    assert build.main([str(kit), "-o", str(tmp_path / "out"), *changed]) == 0
+    said = "the golden outputs don't fit this profile"
+    asked = f"adain-export trt --kit --min {changed[1] if changed[0] == '--min' else '16x16'} --opt 32x32 --max 64x48"
+    note = capsys.readouterr().err
+    assert note.startswith(f"build.py: note: {said} (")
+    assert "decoder.in.features in golden.safetensors is 1x10x2x3" in note
+    assert asked in note
+    assert golden.main([str(kit), str(tmp_path / "out" / "strided-trt-fp16")]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert asked in error
+    assert error.count("\n") == 1
+
+
 def test_engines_that_compute_something_else_are_not_kept(network, request_of, tmp_path, tensorrt, monkeypatch):
     monkeypatch.setattr(golden, "psnr", lambda *_, **__: 12.0)
     with pytest.raises(QualityError, match=r"12\.0 dB, at least 40 wanted"):
@@ -155,6 +180,19 @@ def test_a_workspace_beyond_the_device_is_refused_before_anything_is_made(networ
 def test_a_plain_request_takes_the_defaults():
     made = as_trt_request(Request("lite", "fp16", parts=("encoder",)))
     assert (made.options, made.kit, made.parts, made.precision) == (Options(), False, ("encoder",), "fp16")
+
+
+def test_a_plain_request_and_the_command_line_apply_the_same_rewrites(typed, checkpoint, tmp_path, monkeypatch):
+    asked = []
+
+    def export(_target, _network, request, _out):
+        asked.append(request)
+        raise InputError("enough")
+
+    monkeypatch.setattr(type(TARGET), "export", export)
+    typed(cli.main, "adain-export", "trt", checkpoint, "-o", tmp_path)
+    assert as_trt_request(Request("x")).rewrites == asked[0].rewrites == ("fold-color", "phase")
+    assert as_trt_request(Request("x", rewrites=("phase-last",))).rewrites == ("phase-last",)
 
 
 def test_the_probe_says_what_is_missing_and_what_works_all_the_same(tensorrt, device, monkeypatch):

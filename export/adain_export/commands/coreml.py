@@ -90,7 +90,7 @@ def coreml(
     for note in plan(request, network.spec).notes:
         console.say(f"note: {note}")
     bundle = exporter.export(network, request, output)
-    shared.show_export(bundle, as_json, f"adain-run PHOTO STYLE --model {bundle.path} --backend coreml-reference")
+    shared.show_export(bundle, as_json, shared.run_command(bundle.path, "coreml-reference"))
 
 
 def _int8(network: Network, activations: str, calibration: Path | None) -> Int8 | None:

@@ -38,4 +38,4 @@ def mnn(
         io=cast(IO, io),
     )
     bundle = target.export(network, request, output)
-    shared.show_export(bundle, as_json, f"adain-run PHOTO STYLE --model {bundle.path} --backend mnn")
+    shared.show_export(bundle, as_json, shared.run_command(bundle.path, "mnn"))

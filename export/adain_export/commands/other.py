@@ -36,8 +36,8 @@ def command_of(target_name: str) -> Callable[..., None]:
             int8=shared.int8_of(network, int8, calibration, placement),
         )
         bundle = target.export(network, request, output)
-        runs = f"adain-run PHOTO STYLE --model {bundle.path} --backend {target_name}"
-        shared.show_export(bundle, as_json, runs if target_name in backend_names() else "")
+        runs = shared.run_command(bundle.path, target_name) if target_name in backend_names() else ""
+        shared.show_export(bundle, as_json, runs)
 
     export.__doc__ = f"Write a bundle by the target {target_name}, which another package brings."
     return export

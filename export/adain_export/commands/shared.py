@@ -15,6 +15,7 @@ from adain_runtime.bundle import Bundle
 from adain_runtime.cli import console
 from adain_runtime.errors import InputError
 from adain_runtime.manifest import PART_NAMES, Parity
+from adain_runtime.results import spell_command
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -155,7 +156,7 @@ def show_export(bundle: Bundle, as_json: bool, following: str | None = None) -> 
         following: the next command; None for ``adain-run`` with its default backend, empty for none.
     """
     if following is None:
-        following = f"adain-run PHOTO STYLE --model {bundle.path}"
+        following = run_command(bundle.path)
     if as_json:
         console.print_json({"bundle": str(bundle.path), "manifest": json.loads(bundle.manifest.to_json())})
         return
@@ -166,15 +167,22 @@ def show_export(bundle: Bundle, as_json: bool, following: str | None = None) -> 
     )
 
 
+def run_command(model: Path, backend: str | None = None) -> str:
+    """The command that runs what was written, to copy; with the default backend where none is named."""
+    chosen = [] if backend is None else ["--backend", backend]
+    return spell_command(["adain-run", "PHOTO", "STYLE", "--model", str(model), *chosen])
+
+
 def parity_line(parity: Parity | None) -> str:
     """The manifest's parity in a line."""
     if parity is None:
         return "not compared with anything"
+    cases = f"worst of {len(parity.cases)} cases"
+    if parity.features is not None:
+        within = f"features within {parity.features:.2g} of PyTorch's (relative L2, {cases}), no image compared"
+        return f"{parity.runtime} against {parity.reference}: {within}"
     decibels = "equal to the last bit" if parity.psnr is None else f"{parity.psnr:.1f} dB"
-    return (
-        f"{parity.runtime} against {parity.reference}: max abs {parity.max_abs:.2g}, {decibels} "
-        f"(worst of {len(parity.cases)} cases)"
-    )
+    return f"{parity.runtime} against {parity.reference}: max abs {parity.max_abs:.2g}, {decibels} ({cases})"
 
 
 def files_table(bundle: Bundle) -> Table:

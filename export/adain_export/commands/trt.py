@@ -13,6 +13,7 @@ from adain_export.targets.onnx import probe_tools
 from adain_export.targets.trt import TrtRequest
 from adain_runtime.backend import require
 from adain_runtime.cli import console
+from adain_runtime.results import spell_command
 from adain_runtime.trt.options import (
     BuildError,
     Flavor,
@@ -106,5 +107,6 @@ def trt(
 def following(kit: bool, path: Path) -> str:
     """The next command to copy."""
     if kit:
-        return f"copy it to the machine with the GPU, and there: python3 {path.name}/build.py"
-    return f"adain-run PHOTO STYLE --backend trt --model {path}"
+        build = spell_command(["python3", f"{path.name}/build.py"])
+        return f"copy it to the machine with the GPU, and there: {build}"
+    return shared.run_command(path, "trt")

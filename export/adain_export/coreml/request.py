@@ -141,8 +141,8 @@ def plan(request: CoremlRequest, spec: NetworkSpec) -> Plan:
     """Settle what a request leaves open.
 
     Raises:
-        InputError: a size that the network doesn't take, a range without an upper bound, or a target that is older
-            than the options need.
+        InputError: a size that the network doesn't take, a range without an upper bound, one size to enumerate, or a
+            target that is older than the options need.
     """
     for size in request.sizes:
         _check_size(size, spec)
@@ -151,6 +151,11 @@ def plan(request: CoremlRequest, spec: NetworkSpec) -> Plan:
         raise InputError(
             f"a range from {spell(request.sizes[0])} has no upper bound, and Core ML needs one: give --size twice or "
             "more, the default first, then the smallest and the largest"
+        )
+    if shapes == "enumerated" and len(request.sizes) == 1:
+        raise InputError(
+            f"--shapes enumerated keeps several sizes, and {spell(request.sizes[0])} is the only one: give --size "
+            "twice or more, or leave --shapes away"
         )
     needs = _needs(request, shapes)
     needed, reason = max(needs, key=lambda need: SYSTEMS.index(need[0]))

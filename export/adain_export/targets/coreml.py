@@ -122,7 +122,7 @@ class CoremlTarget:
             sizes=sizes_of(planned, network.spec.stride),
             rewrites=applied,
             calibration=calibration,
-            int8=() if int8 is None else int8.calibration.int8,
+            int8=() if int8 is None else int8.layers(wanted.parts),
             tools={tool: version(tool) for tool in ("adain-edge", *_TOOLS)} | {"python": platform.python_version()},
             options={
                 "io": wanted.io,

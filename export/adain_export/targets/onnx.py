@@ -85,7 +85,7 @@ def onnx_manifest(network: Network, request: Request, made: OnnxParts, target: s
         sizes=Sizes(multiple=network.spec.stride, minimum=2 * network.spec.stride),
         rewrites=made.rewrites,
         calibration=None if int8 is None else int8.calibration.digest,
-        int8=() if int8 is None else int8.calibration.int8,
+        int8=() if int8 is None else int8.layers(made.interfaces),
         tools={tool: version(tool) for tool in ("adain-edge", *TOOLS)} | {"python": platform.python_version()},
     )
 

@@ -135,10 +135,13 @@ TARGET = TrtTarget()
 
 
 def as_trt_request(request: Request) -> TrtRequest:
-    """A request with the defaults of this target, where it is a plain one."""
+    """A request with the defaults of this target, where it is a plain one: for rewrites that are the plain default."""
     if isinstance(request, TrtRequest):
         return request
-    return TrtRequest(**{part.name: getattr(request, part.name) for part in fields(Request)})
+    asked = {part.name: getattr(request, part.name) for part in fields(Request)}
+    if request.rewrites == Request.rewrites:
+        del asked["rewrites"]
+    return TrtRequest(**asked)
 
 
 def _missing(options: Options) -> str | None:

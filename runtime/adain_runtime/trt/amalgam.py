@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-MODULES = ("options", "cudart", "library", "builder", "build")
+MODULES = ("options", "cudart", "library", "builder", "golden_fit", "build")
 _HEADER = '''#!/usr/bin/env python3
 """{summary}
 

@@ -22,6 +22,7 @@ from typing import Any, NoReturn, TypeVar
 
 from adain_runtime.trt.builder import build_engine, check_capabilities
 from adain_runtime.trt.cudart import CudaError, Cudart
+from adain_runtime.trt.golden_fit import golden_misfit, golden_shapes
 from adain_runtime.trt.library import NAMES, gpu_trouble, load_library, module_name, this_platform
 from adain_runtime.trt.options import (
     FLAVORS,
@@ -172,6 +173,20 @@ def kit_options(kit: Path) -> Options:
         return Options.from_json(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else Options()
     except ValueError as error:
         raise BuildError(f"{path}: is no JSON ({error}); copy the kit again") from error
+
+
+def golden_trouble(kit: Path, manifest: dict[str, Any], profile: Profile) -> str | None:
+    """Why engines of a profile can't be held against a kit's golden outputs, and what to do; None where they can.
+
+    Raises:
+        BuildError: the golden outputs are damaged.
+    """
+    inputs = {
+        f"{part}.in.{tensor['name']}": tensor["shape"]
+        for part, interface in manifest["parts"].items()
+        for tensor in interface["inputs"]
+    }
+    return golden_misfit(golden_shapes(kit), inputs, profile)
 
 
 def source_digests(manifest: dict[str, Any], part: str) -> dict[str, str]:
@@ -418,6 +433,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = options_of(given, kit_options(kit))
         parts = None if given.parts is None else given.parts.split(",")
+        if trouble := golden_trouble(kit, read_kit(kit), options.profile):
+            print(f"build.py: note: {trouble}", file=sys.stderr)
         made = build_bundle(
             kit, given.output or kit.parent, options, parts=parts, timing_cache=given.timing_cache, listener=show
         )

@@ -17,12 +17,14 @@ import numpy as np
 
 from adain_runtime.backend import Array, Session, open_bundle
 from adain_runtime.bundle import Bundle
-from adain_runtime.errors import AdainError, BundleError, QualityError
+from adain_runtime.errors import AdainError, BundleError, InputError, QualityError
 from adain_runtime.manifest import Parity
-from adain_runtime.metrics import max_abs, psnr
-from adain_runtime.trt.build import OneLine
+from adain_runtime.metrics import max_abs, psnr, relative_l2
+from adain_runtime.trt.build import TARGETS, OneLine
+from adain_runtime.trt.golden_fit import GOLDEN, golden_misfit
+from adain_runtime.trt.sidecar import read_sidecar
 
-FILE = "golden.safetensors"
+FILE = GOLDEN
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Compared:
         shape: of that output.
         max_abs: largest absolute difference.
         psnr: dB; against 1 for an image, against the largest magnitude for the rest.
-        wanted: the least that the precision allows.
+        relative_l2: relative L2 error.
+        wanted: the least PSNR that the precision allows.
     """
 
     part: str
@@ -43,6 +46,7 @@ class Compared:
     shape: tuple[int, ...]
     max_abs: float
     psnr: float
+    relative_l2: float
     wanted: float
 
     def __bool__(self) -> bool:
@@ -71,8 +75,10 @@ def compare(session: Session, kit: Path) -> list[Compared]:
 
     Raises:
         BundleError: the kit has none, or they are damaged.
+        InputError: they are outside the profile of the session's engines.
     """
     tensors, least = _load(kit / FILE)
+    _check_profile(session.bundle, tensors)
     rows = []
     for part in session.bundle.manifest.parts:
         feeds, wanted = (_named(tensors, f"{part}.{way}.") for way in ("in", "out"))
@@ -80,10 +86,19 @@ def compare(session: Session, kit: Path) -> list[Compared]:
         for name, values in wanted.items():
             peak = 1.0 if name == "image" else max(float(np.abs(values.astype(np.float64)).max()), 1e-12)
             given = found[name]
-            rows.append(
-                Compared(part, name, given.shape, max_abs(values, given), psnr(values, given, peak=peak), least)
-            )
+            decibels, error = psnr(values, given, peak=peak), relative_l2(values, given)
+            rows.append(Compared(part, name, given.shape, max_abs(values, given), decibels, error, least))
     return rows
+
+
+def _check_profile(bundle: Bundle, tensors: Mapping[str, Array]) -> None:
+    if bundle.manifest.target not in TARGETS.values():
+        return
+    shapes = {name: values.shape for name, values in tensors.items()}
+    for part, interface in bundle.manifest.parts.items():
+        inputs = {f"{part}.in.{tensor.name}": tensor.shape for tensor in interface.inputs}
+        if trouble := golden_misfit(shapes, inputs, read_sidecar(bundle, part).options.profile):
+            raise InputError(f"{bundle.path}: {trouble}")
 
 
 def _named(tensors: Mapping[str, Array], prefix: str) -> dict[str, Array]:
@@ -91,7 +106,7 @@ def _named(tensors: Mapping[str, Array], prefix: str) -> dict[str, Array]:
 
 
 def golden_parity(session: Session, kit: Path, reference: str) -> Parity:
-    """The worst image of the golden ones, for a manifest.
+    """The worst image of the golden ones, or the worst features where there is no image, for a manifest.
 
     Raises:
         QualityError: an output is further off than its precision allows.
@@ -101,13 +116,13 @@ def golden_parity(session: Session, kit: Path, reference: str) -> Parity:
         if not row:
             raise QualityError(f"{session.bundle.path}: {row} of {kit / FILE}: these engines are not to be used")
     images = [row for row in rows if row.output == "image"]
-    lowest = min((row.psnr for row in images), default=float("inf"))
-    return Parity(
-        reference=reference,
-        runtime=session.device,
-        cases=tuple(f"{row.part} {'x'.join(map(str, row.shape))}" for row in images),
-        max_abs=max((row.max_abs for row in images), default=0.0),
-        psnr=lowest if np.isfinite(lowest) else None,
+    features = [row for row in rows if row.output == "features"]
+    return Parity.worst(
+        reference,
+        session.device,
+        tuple(f"{row.part} {'x'.join(map(str, row.shape))}" for row in images or features),
+        images=[(row.max_abs, row.psnr) for row in images],
+        features=[row.relative_l2 for row in features],
     )
 
 

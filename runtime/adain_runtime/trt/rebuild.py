@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from adain_runtime.bundle import Bundle
@@ -23,6 +23,13 @@ _BUILDER = 2  # 1 left TF32 on
 _ERRORS: dict[int, type[AdainError]] = {1: QualityError, 2: InputError, 3: UnavailableError}
 
 
+@dataclass(frozen=True)
+class BuiltKit(Bundle):
+    """A kit, and the options that engines were built from it with: another build takes these, not the kit's own."""
+
+    options: Options
+
+
 def as_our_error(error: BuildError) -> AdainError:
     """The builder stands alone and has an error of its own; this is the same in the house's family."""
     return _ERRORS[error.exit_code](str(error))
@@ -32,13 +39,19 @@ def cached_engines(kit: Bundle, here: Here) -> Bundle:
     """The engines of a kit or an ONNX bundle for this machine, built now where they are not there.
 
     Raises:
-        InputError: options that don't fit the device, or no folder for caches.
+        InputError: options that don't fit the device or the kit's golden outputs, or no folder for caches.
         QualityError: the build failed.
         UnavailableError: TensorRT doesn't come up.
     """
     try:
-        options = options_here(build.kit_options(kit.path), here)
+        asked = kit.options if isinstance(kit, BuiltKit) else build.kit_options(kit.path)
+        options = options_here(asked, here)
         manifest = build.read_kit(kit.path)
+        if trouble := build.golden_trouble(kit.path, manifest, options.profile):
+            raise InputError(
+                f"--rebuild keeps no engines that it can't compare: {trouble}; or build these by hand, by "
+                f"{kit.path / 'build.py'}"
+            )
         caches = cache_folder("trt")
         if caches is None:
             raise InputError(f"--rebuild keeps its engines in a cache, and {SWITCH} turns it off; set that to a folder")
@@ -108,11 +121,12 @@ def other_graphs(bundle: Bundle, sidecars: Mapping[str, Sidecar]) -> str | None:
     return None
 
 
-def kit_beside(bundle: Bundle, sidecars: Mapping[str, Sidecar]) -> Bundle:
-    """The kit that a bundle's engines were built from, where it stands beside it.
+def kit_beside(bundle: Bundle, sidecars: Mapping[str, Sidecar]) -> BuiltKit:
+    """The kit that a bundle's engines were built from, where it stands beside it, with the options of that build.
 
     Raises:
-        InputError: there is none, or it is another one.
+        InputError: there is none.
+        BundleError: it is another one, or the engines are of several builds.
     """
     place = _kit_place(bundle)
     where = f"{bundle.path}: to build its engines again, its kit is wanted at {place}"
@@ -121,7 +135,13 @@ def kit_beside(bundle: Bundle, sidecars: Mapping[str, Sidecar]) -> Bundle:
     kit = Bundle.open(place)
     if other := other_graphs(bundle, sidecars):
         raise BundleError(f"{where}, and {other}; run that kit itself: --model {place} --rebuild")
-    return kit
+    options, *others = dict.fromkeys(sidecar.options for sidecar in sidecars.values())
+    if others:
+        raise BundleError(
+            f"{bundle.path}: its engines were built with different options, so they can't be built again as they were; "
+            f"run the kit itself: --model {place} --rebuild"
+        )
+    return BuiltKit(kit.path, kit.manifest, options)
 
 
 def _kit_place(bundle: Bundle) -> Path:
