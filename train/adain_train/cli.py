@@ -52,7 +52,7 @@ COMMANDS = {
         (
             "crafts",
             "crafts_command:crafts_command",
-            "Draw mosaics, glass, dots, hatching, graphite and lines after other pictures, as styles to train on.",
+            "Draw mosaics, hatching, brushwork, marbling and others after other pictures, as styles to train on.",
         ),
         (
             "norms",
