@@ -167,17 +167,15 @@ class Regions:
             eps: added to the variance.
             counts: [h,w] how much each cell counts in the statistics, see ``cells_of_alpha``; None counts all alike.
         """
-        self._counts = counts
+        self._weights = masks if counts is None else masks * counts
         self._masks, self._styles, self._alpha = masks, styles, alpha
         self._correction, self._eps = correction, eps
         self._moments = [Moments.nothing(style.channels) for style in styles]
 
     def observe(self, features: NDArray[np.floating], rows: slice, columns: slice) -> None:
         """Take in a piece of the features, [C,h,w], and where it lies in the map."""
-        for number, mask in enumerate(self._masks[:, rows, columns]):
-            if self._counts is not None:
-                mask = mask * self._counts[rows, columns]  # noqa: PLW2901
-            self._moments[number] = self._moments[number].merged(Moments.of(features, mask))
+        for number, weights in enumerate(self._weights[:, rows, columns]):
+            self._moments[number] = self._moments[number].merged(Moments.of(features, weights))
 
     def maps(self, rows: slice, columns: slice) -> tuple[Floats, Floats]:
         """Scale and shift for a window, [1,C,h,w] float32 each."""

@@ -368,7 +368,7 @@ class Stylizer:
         std = scale * whole.std(correction=spec.correction, eps=spec.eps)
         return mean.astype(np.float32), std.astype(np.float32), 1.0
 
-    def _tiled(self, photo: Photo, style: Style, alpha: float, side: int | None, progress: Progress | None) -> Pixels:
+    def _tiled(self, photo: Photo, style: Style, alpha: float, side: int, progress: Progress | None) -> Pixels:
         picture, spec = TiledPicture(self.session, photo.rgb, side), self.spec
         counts = picture.counts(photo.alpha)
         restyle = OneStyle(style, alpha, correction=spec.correction, eps=spec.eps, counts=counts)

@@ -12,6 +12,7 @@ import fake_cuda
 import fake_trt
 from adain_export.target import get_target
 from adain_export.targets.trt import TrtRequest
+from adain_model.checkpoint import save_network
 from adain_runtime.bundle import MANIFEST, describe_file
 from adain_runtime.trt import library
 from adain_runtime.trt.build import build_bundle
@@ -52,6 +53,14 @@ def nothing_here(monkeypatch):
 @pytest.fixture(scope="session")
 def network():
     return make_network(SPECS["strided"])
+
+
+@pytest.fixture
+def checkpoint(network, tmp_path):
+    """The small network's file."""
+    path = tmp_path / "small.safetensors"
+    save_network(network, path)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import onnx
 import pytest
 
 from adain_export import cli
-from adain_model.checkpoint import save_network
 from adain_runtime.bundle import Bundle
 from adain_runtime.results import spell_command
 from calibrations import calibrated
@@ -21,13 +20,6 @@ SIZES = ("--min", "32", "--opt", "48x64", "--max", "64x96")
 def command(typed):
     """``adain-export trt`` in this process: exit code, stdout, stderr."""
     return partial(typed, cli.main, "adain-export", "trt")
-
-
-@pytest.fixture
-def checkpoint(network, tmp_path):
-    path = tmp_path / "small.safetensors"
-    save_network(network, path)
-    return path
 
 
 def options_of(kit):

@@ -15,7 +15,6 @@ from adain_export.target import Int8, Request
 from adain_export.targets.trt import TARGET, as_trt_request
 from adain_export.trt_lint import require_clean
 from adain_model import VGG19, Network, embedded_checkpoint, initialize, load_network
-from adain_model.checkpoint import save_network
 from adain_runtime.backend import open_bundle
 from adain_runtime.bundle import Bundle
 from adain_runtime.errors import InputError, QualityError, UnavailableError
@@ -30,13 +29,6 @@ KIT_FILES = {
     *("encoder.onnx", "decoder.onnx", "stylizer.onnx", "weights.bin"),
     *("build.py", "build.sh", "build.json", "golden.safetensors", "README.md"),
 }
-
-
-@pytest.fixture
-def checkpoint(network, tmp_path):
-    path = tmp_path / "small.safetensors"
-    save_network(network, path)
-    return path
 
 
 def test_a_kit_is_a_verified_bundle_with_all_that_builds_engines(kit):

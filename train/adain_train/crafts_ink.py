@@ -76,8 +76,8 @@ def engraving(rng: np.random.Generator, picture: Field) -> Field:
     darkness = ((1 - light) ** rng.uniform(0.7, 1.6)) * rng.uniform(0.9, 1.3)
     ink: Field = np.zeros(shape)
     for layer in range(int(rng.integers(1, 3))):
-        turned = angle + layer * rng.uniform(0.7, 1.6)
-        phase = (np.cos(turned) * across + np.sin(turned) * down + bent + along_forms) / spacing
+        cut = angle + layer * rng.uniform(0.7, 1.6)
+        phase = (np.cos(cut) * across + np.sin(cut) * down + bent + along_forms) / spacing
         ragged = smooth_noise(rng, shape, 3)[..., 0] * rng.uniform(0, 0.15)
         from_middle = abs(phase - np.floor(phase) - 0.5) * 2
         ink = np.maximum(ink, ((darkness - layer * 0.5 - from_middle + ragged) * spacing / 2 + 0.5).clip(0, 1))
@@ -98,10 +98,11 @@ def halftone(rng: np.random.Generator, picture: Field) -> Field:
     """Screens of dots that grow where it is darker, of one ink or of several printed over each other."""
     shape, size, first = picture.shape[:2], rng.uniform(3.5, 11), rng.uniform(0, np.pi)
     several = rng.random() < 0.6
-    plates = picture if several else np.repeat(_spread(picture @ _LUMINANCE)[..., None], 1, -1)
+    plates = picture if several else _spread(picture @ _LUMINANCE)[..., None]
     paper = (1 - rng.exponential(0.08) + rng.normal(size=3) * 0.03).clip(0, 1)
-    strength, mixed = rng.uniform(0.7, 1), rng.uniform(0, 0.2)
-    inks = np.full((3, 3), mixed) + np.eye(3) * -1 + 1 - mixed if several else rng.uniform(0, 0.5, (1, 3))
+    strength = rng.uniform(0.7, 1)
+    rng.random()  # of no use, but without it other pictures come than those that the embedded student saw
+    inks = 1 - np.eye(3) if several else rng.uniform(0, 0.5, (1, 3))
     drawn: Field = np.broadcast_to(paper, picture.shape)
     for plate, ink in enumerate(inks):
         angle = first + plate * np.pi / 6

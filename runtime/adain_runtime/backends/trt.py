@@ -80,6 +80,7 @@ class TrtBackend:
             if any(tensor.dtype == "uint8" for part in parts for tensor in (*part.inputs, *part.outputs)):
                 raise InputError(f"{bundle.path}: its images are bytes (--io uint8), and engines take float planes")
         library, cuda, here = _start(_flavor_of(bundle))
+        asked = None
         if kit is None:
             sidecars = {part: read_sidecar(bundle, part) for part in bundle.manifest.parts}
             trouble = [text for sidecar in sidecars.values() for text in sidecar.differences(here)]
@@ -91,9 +92,9 @@ class TrtBackend:
                     "again from their kit: python3 KIT/build.py, or adain-run --backend trt --model KIT --rebuild"
                 )
             if trouble:
-                kit = kit_beside(bundle, sidecars)
+                kit, asked = kit_beside(bundle, sidecars)
         if kit is not None:
-            bundle = cached_engines(kit, here)
+            bundle = cached_engines(kit, here, asked)
             sidecars = {part: read_sidecar(bundle, part) for part in bundle.manifest.parts}
         session = TrtSession(bundle, sidecars, library, cuda, f"{library} on compute capability {here.capability}")
         if kit is not None:

@@ -148,8 +148,7 @@ def run(
     shares, tiling = parse_weights(weights), parse_tiling(tile)
     masks = mask or []
     batch = 1 if masks else batch  # a mask is fitted to each photo's size
-    if style_size is not None and all(style.endswith(SUFFIX) for style in styles):
-        raise InputError("--style-size is about images, and a saved style has its size behind it: leave it out")
+    check_style_size(style_size, styles)
     contents, many, passed_over = find_contents(content)
     keep = [Path(name) for name in (*styles, *masks)]
     jobs = plan(contents, many=many, label=_label(styles), output=output, keep=keep)
@@ -222,6 +221,16 @@ def run(
         mixed = f", {len(styles)} styles mixed" if len(styles) > 1 and not masks else ""
         _summarise(done, failed, f"{folder_name} on {device}{mixed}", ready, seconds)
     return max((result.error.exit_code for result in failed), default=0)
+
+
+def check_style_size(style_size: int | None, styles: Sequence[str]) -> None:
+    """Refuse a size for styles that all have it behind them.
+
+    Raises:
+        InputError: a size, and no image among the styles.
+    """
+    if style_size is not None and all(style.endswith(SUFFIX) for style in styles):
+        raise InputError("--style-size is about images, and a saved style has its size behind it: leave it out")
 
 
 def parse_weights(text: str | None) -> tuple[float, ...] | None:

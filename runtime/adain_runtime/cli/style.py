@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from adain_runtime.cli import console
-from adain_runtime.cli.run import parse_weights
+from adain_runtime.cli.run import check_style_size, parse_weights
 from adain_runtime.errors import InputError
 from adain_runtime.files import identity
 from adain_runtime.jobs import find_contents, spell_kinds
@@ -74,8 +74,7 @@ def make(
     target = Path(output or Path(images[0]).stem + SUFFIX)
     check_suffix(target)
     _refuse_replacing(target, images)
-    if style_size is not None and all(image.endswith(SUFFIX) for image in images):
-        raise InputError("--style-size is about images, and a saved style has its size behind it: leave it out")
+    check_style_size(style_size, images)
     if backend == "null":
         raise InputError("backend null computes shapes only: a style made by it would hold no numbers of the image")
     make_folder(target.parent)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from adain_runtime.bundle import Bundle
@@ -23,20 +23,18 @@ _BUILDER = 2  # 1 left TF32 on
 _ERRORS: dict[int, type[AdainError]] = {1: QualityError, 2: InputError, 3: UnavailableError}
 
 
-@dataclass(frozen=True)
-class BuiltKit(Bundle):
-    """A kit, and the options that engines were built from it with: another build takes these, not the kit's own."""
-
-    options: Options
-
-
 def as_our_error(error: BuildError) -> AdainError:
     """The builder stands alone and has an error of its own; this is the same in the house's family."""
     return _ERRORS[error.exit_code](str(error))
 
 
-def cached_engines(kit: Bundle, here: Here) -> Bundle:
+def cached_engines(kit: Bundle, here: Here, asked: Options | None = None) -> Bundle:
     """The engines of a kit or an ONNX bundle for this machine, built now where they are not there.
+
+    Args:
+        kit: what they are built from.
+        here: the machine.
+        asked: how they are built, which is for this machine then; None takes the kit's own options.
 
     Raises:
         InputError: options that don't fit the device or the kit's golden outputs, or no folder for caches.
@@ -44,8 +42,7 @@ def cached_engines(kit: Bundle, here: Here) -> Bundle:
         UnavailableError: TensorRT doesn't come up.
     """
     try:
-        asked = kit.options if isinstance(kit, BuiltKit) else build.kit_options(kit.path)
-        options = options_here(asked, here)
+        options = options_here(asked or build.kit_options(kit.path), here)
         manifest = build.read_kit(kit.path)
         if trouble := build.golden_trouble(kit.path, manifest, options.profile):
             raise InputError(
@@ -121,7 +118,7 @@ def other_graphs(bundle: Bundle, sidecars: Mapping[str, Sidecar]) -> str | None:
     return None
 
 
-def kit_beside(bundle: Bundle, sidecars: Mapping[str, Sidecar]) -> BuiltKit:
+def kit_beside(bundle: Bundle, sidecars: Mapping[str, Sidecar]) -> tuple[Bundle, Options]:
     """The kit that a bundle's engines were built from, where it stands beside it, with the options of that build.
 
     Raises:
@@ -141,7 +138,7 @@ def kit_beside(bundle: Bundle, sidecars: Mapping[str, Sidecar]) -> BuiltKit:
             f"{bundle.path}: its engines were built with different options, so they can't be built again as they were; "
             f"run the kit itself: --model {place} --rebuild"
         )
-    return BuiltKit(kit.path, kit.manifest, options)
+    return kit, options
 
 
 def _kit_place(bundle: Bundle) -> Path:
