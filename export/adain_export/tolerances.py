@@ -148,6 +148,11 @@ def limits_of(
     raise InputError(f"no tolerance is set for {backend} {precision}, only for {', '.join(has)}: add it to {FILE.name}")
 
 
+def coreml_label(precision: str, io: str) -> str:
+    """What the limits of a Core ML package go by: its precision, but images of bytes round around float32 too."""
+    return "fp32-8bits" if (precision, io) == ("fp32", "image") else precision
+
+
 def on_bytes(limits: Limits) -> Limits:
     """Limits where images are bytes: a value between two of them may be rounded to either, and that in few places."""
 

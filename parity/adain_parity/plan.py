@@ -9,7 +9,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from adain_export.target import BYTES
-from adain_export.tolerances import Limits, limits_of
+from adain_export.tolerances import Limits, coreml_label, limits_of
 from adain_parity.artefacts import EXPORT_LIMITS, Model, bundle_for
 from adain_parity.matrix import BackendRow, Cell, Matrix, parse_size
 from adain_parity.matrix import Limits as ResourceLimits
@@ -175,9 +175,11 @@ def planned_bundles(
 
 
 def _accuracy(manifest: Manifest) -> str:
-    """The tolerances' own label for images of bytes around float32 in Core ML; empty for what goes by its precision."""
-    eight_bits = (manifest.target, manifest.precision, manifest.options.get("io")) == ("coreml", "fp32", "image")
-    return "fp32-8bits" if eight_bits else ""
+    """The tolerances' own label for a bundle; empty for what goes by its precision."""
+    label = manifest.precision
+    if manifest.target == "coreml":
+        label = coreml_label(manifest.precision, str(manifest.options.get("io")))
+    return "" if label == manifest.precision else label
 
 
 def _of_its_sizes(row: BackendRow, matrix: Matrix, manifest: Manifest) -> BackendRow:

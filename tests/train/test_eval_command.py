@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -70,9 +71,31 @@ def test_the_command_leaves_numbers_plots_and_a_sheet_and_prints_a_table(picture
         width, height = sheet.size
     assert width > 5 * 256
     assert height > 2 * 256
-    for name in ("optimisation.png", "sizes.png"):
+    for name in ("optimisation.png", "sizes.png", "styles.png"):
         with Image.open(tmp_path / "out" / name) as plot:
             assert plot.format == "PNG"
+
+
+def test_every_pairs_scores_are_a_table_that_the_means_are_made_of(pictures, vgg, tmp_path, student_file, capsys):
+    run(pictures, vgg, tmp_path / "out", student_file, pairs=5, steps="none")
+    with (tmp_path / "out" / "pairs.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    rows = json.loads((tmp_path / "out" / "evaluation.json").read_text())["rows"]
+    names = {kind: {path.name for path in (pictures / kind).iterdir()} for kind in ("content", "style")}
+    assert list(dict.fromkeys(line["model"] for line in lines)) == [row["name"] for row in rows]
+    for row in rows:
+        own = [line for line in lines if line["model"] == row["name"]]
+        assert len({(line["content_image"], line["style_image"]) for line in own}) == row["pairs"] == 5
+        assert {line["content_image"] for line in own} <= names["content"]
+        assert {line["style_image"] for line in own} <= names["style"]
+        for measure, mean in row["mean"].items():
+            assert np.mean([float(line[measure]) for line in own]) == pytest.approx(mean, rel=1e-4, abs=1e-6)
+    reference, student = rows[1]["mean"], rows[2]["mean"]
+    times = rows[2]["times"]
+    assert times["style"] == pytest.approx(student["style"] / reference["style"])
+    table = capsys.readouterr().out.partition("times the losses of reference (vgg19)")[2]
+    assert f"{times['content']:.2f} ± {times['content_error']:.2f}" in table
+    assert f"{times['style']:.2f} ± {times['style_error']:.2f}" in table
 
 
 def test_json_is_one_object_on_stdout_and_without_steps_no_curves_are_drawn(
@@ -80,7 +103,8 @@ def test_json_is_one_object_on_stdout_and_without_steps_no_curves_are_drawn(
 ):
     run(pictures, vgg, tmp_path / "out", student_file, as_json=True, steps="none", examples=1)
     assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"evaluation.json", "sheet.png", "sizes.png"}
+    left = {"evaluation.json", "pairs.csv", "sheet.png", "sizes.png", "styles.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == left
 
 
 def test_losses_are_drawn_against_operations_where_networks_differ_in_them(pictures, tmp_path, student_file):
@@ -94,11 +118,12 @@ def test_losses_are_drawn_against_operations_where_networks_differ_in_them(pictu
         assert [row["name"] for row in rows] == ["no style", "my student", second]
         assert (len({row["macs_per_pixel"] for row in rows[1:]}) > 1) is drawn
         assert (out / "sizes.png").exists() is drawn
+        assert not (out / "styles.png").exists()  # without a reference there is nothing to compare with
 
 
 def test_one_network_alone_is_not_drawn_against_operations(pictures, vgg, tmp_path):
     run(pictures, vgg, tmp_path / "out", pairs=1, steps="none")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"evaluation.json", "sheet.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"evaluation.json", "pairs.csv", "sheet.png"}
 
 
 def test_an_interruption_while_a_figure_is_written_leaves_whole_files_only(

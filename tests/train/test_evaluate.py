@@ -100,6 +100,29 @@ def test_a_models_row_is_the_papers_losses_of_its_outputs_written_out(images, pe
     assert row.milliseconds > 0
 
 
+def test_the_others_losses_are_compared_with_one_models_pair_by_pair(images, perceptual, student):
+    pairs = [(0, 0), (0, 1), (1, 0)]
+    models = {"a": student, "b": make_network(SPECS["pooled"])}
+    found = evaluate(models, perceptual, images[:2], images[2:4], pairs, examples=1, against="a")
+    rows = {row.name: row for row in found.rows}
+    assert list(found.scores) == list(rows) == ["no style", "a", "b"]
+    for name, row in rows.items():
+        scores = [found.scores[name][pair] for pair in pairs]
+        assert row.mean.content == pytest.approx(np.mean([score.content for score in scores]))
+        assert row.mean.style == pytest.approx(np.mean([score.style for score in scores]))
+    assert rows["a"].times is None
+    for name in ("no style", "b"):
+        ratios = rows[name].times
+        assert ratios.content == pytest.approx(rows[name].mean.content / rows["a"].mean.content)
+        assert ratios.style == pytest.approx(rows[name].mean.style / rows["a"].mean.style)
+        assert ratios.style_error > 0
+    shown = {row.name: row for row in found.examples}
+    assert shown["b"].times.style == pytest.approx(shown["b"].mean.style / shown["a"].mean.style)
+    assert shown["b"].times.style_error is None
+    alone = evaluate(models, perceptual, images[:2], images[2:4], pairs)
+    assert {row.times for row in alone.rows} == {None}
+
+
 def test_no_style_is_the_content_itself(images, perceptual):
     row = evaluate({}, perceptual, images[:1], images[1:], [(0, 0), (0, 3)]).rows[0]
     assert row.name == "no style"

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.transforms import Bbox
 
 from adain_model.figures import COLOURS, save_figure
-from adain_train.plots import sizes_figure, smoothed
+from adain_train.plots import sizes_figure, smoothed, styles_figure
 from adain_train.scores import NO_STYLE, Row, Scores
 
 UNSTYLED = Row(NO_STYLE, 30, Scores(1.9, 11.1, 0, 1, 0), None)
@@ -75,6 +75,26 @@ def test_a_dollar_in_a_name_is_no_formula():
     figure = sizes_figure([row(r"$\nothing$", 100, 2, 3), row("b", 900, 1, 2)], UNSTYLED, title="")
     figure.draw_without_rendering()
     assert figure.axes[0].texts[0].get_text() == r"$\nothing$"
+
+
+def test_styles_stand_in_the_order_of_the_first_networks_losses_and_its_points_are_at_them():
+    names, ratios = ["a.jpg", "$b$.jpg", "c" * 60], np.array([[1.1, 2.0], [1.3, 1.2], [0.9, 1.5]])
+    figure = styles_figure(names, {"lite": ratios, "other": ratios + 1}, title="what was measured")
+    figure.draw_without_rendering()
+    assert [text.get_text()[:5] for text in figure.axes[0].get_yticklabels()] == ["$b$.j", "ccccc", "a.jpg"]
+    for column, axis in enumerate(figure.axes):
+        level, first, second = axis.lines
+        assert set(level.get_xdata()) == {1}
+        np.testing.assert_array_equal(first.get_xdata(), ratios[[1, 2, 0], column])
+        np.testing.assert_array_equal(second.get_xdata(), ratios[[1, 2, 0], column] + 1)
+
+
+def test_of_many_styles_those_are_shown_that_are_furthest_off():
+    ratios = np.stack([np.ones(100), np.arange(1.0, 101)], axis=1)
+    figure = styles_figure([f"{i}.jpg" for i in range(100)], {"lite": ratios}, title="t")
+    assert figure.get_suptitle() == "t, the 40 of 100 that are furthest off"
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [f"{i}.jpg" for i in range(60, 100)]
+    assert not figure.legends
 
 
 def test_smoothing_is_a_running_median_in_the_middle_of_its_window():

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import fake_cuda
 from adain_runtime.bundle import Bundle
+from adain_runtime.results import spell_command
 from adain_runtime.trt import amalgam, build
 from adain_runtime.trt.build import build_bundle, kit_options
 from adain_runtime.trt.builder import build_engine
@@ -151,10 +152,10 @@ def test_the_kits_builder_writes_what_the_package_writes(kit, tmp_path, tensorrt
         text.replace("def _candidates()", "def _load():\n    import fake_cuda\n"
                      "    return fake_cuda.Libcudart(fake_cuda.DEVICE)\n\n\ndef _candidates()")
     )  # fmt: skip
-    done = ran(sys.executable, alone, kit, "-o", tmp_path / "theirs")
+    done = ran(sys.executable, alone, kit, "-o", tmp_path / "their engines")
     assert (done.returncode, done.stderr) == (0, "")
-    theirs = tmp_path / "theirs" / ours.name
-    assert f"next: adain-run PHOTO STYLE --backend trt --model {theirs}" in done.stdout
+    theirs = tmp_path / "their engines" / ours.name
+    assert f"next: adain-run PHOTO STYLE --backend trt --model {spell_command([str(theirs)])}" in done.stdout
     assert {path.name: path.read_bytes() for path in theirs.iterdir()} == {
         path.name: path.read_bytes() for path in ours.iterdir()
     }

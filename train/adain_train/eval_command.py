@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
 from torch import Tensor
@@ -18,6 +20,7 @@ from adain_model.figures import require_matplotlib, save_figure
 from adain_model.sheets import picture_grid
 from adain_runtime.cli import console
 from adain_runtime.errors import InputError
+from adain_runtime.files import replacing_file
 from adain_runtime.image import save_image
 from adain_runtime.results import command_line, make_folder, write_json
 from adain_runtime.style import SUFFIX, Style, check_encoder
@@ -27,7 +30,8 @@ from adain_train.devices import Device, chosen_device
 from adain_train.evaluate import Evaluation, choose_pairs, evaluate
 from adain_train.gatys import CONSTANT_STEPS, LEARNING_RATE, STYLE_WEIGHT, mean_curves
 from adain_train.losses import Perceptual, require_vgg19
-from adain_train.scores import NO_STYLE
+from adain_train.pair_statistics import style_means
+from adain_train.scores import NO_STYLE, Scores
 from adain_train.squares import read_squares
 
 _MOST_DIGITS = 9  # of a number of steps
@@ -70,6 +74,7 @@ def eval_command(
             console.say(images.report())
     saved = _saved(styles, style_set, networks, where) if styles is not None else {}
     chosen = choose_pairs(len(contents), len(paintings), pairs, seed)
+    against = next((name for name, network in networks.items() if network.encoder is encoder), None)
     with console.progress() as bar:
         task = bar.add_task("evaluating", total=len(chosen) + min(examples, len(chosen)) * max(wanted, default=0))
         found = evaluate(
@@ -81,6 +86,7 @@ def eval_command(
             examples=examples,
             steps=wanted,
             saved=saved,
+            against=against,
             advance=lambda: bar.advance(task),
         )
     names = [(content_set.names[c], style_set.names[s]) for c, s in found.example_pairs]
@@ -100,6 +106,9 @@ def eval_command(
         | mean_curves(found.optimised),
     }
     _write(output, result, found, size)
+    if against is not None:
+        _draw_styles(output / "styles.png", found, against, style_set.names, size)
+    _write_pairs(output / "pairs.csv", found, content_set, style_set)
     if as_json:
         console.print_json(result)
         return
@@ -107,6 +116,7 @@ def eval_command(
     all_pairs = f"{len(chosen):,} of {everything:,} pairs" if len(chosen) < everything else f"All {everything:,} pairs"
     console.show(
         *tables.loss_tables({all_pairs: found.rows, f"The {len(names)} on the sheet": found.examples}),
+        *tables.times_tables(found.rows, f"{all_pairs}: times the losses of {against}"),
         tables.cost_table((*found.rows, *found.examples), f"{size}x{size} image, torch on {device}"),
     )
     console.say(f"wrote {output}")
@@ -164,6 +174,35 @@ def _saved(
 
 def _described(images: ImageSet) -> dict[str, Any]:
     return {"folder": str(images.folder), "images": len(images.names), "sha256": images.digest}
+
+
+def _draw_styles(path: Path, found: Evaluation, against: str, names: Sequence[str], size: int) -> None:
+    """Where the other networks' losses lie over the reference's, style by style."""
+    losses = {
+        row.name: style_means(
+            np.array([(score.content, score.style) for score in found.scores[row.name].values()]),
+            list(found.scores[row.name]),
+        )
+        for row in found.rows
+        if row.macs_per_pixel is not None
+    }
+    styles, reference = losses.pop(against)
+    if losses:
+        title = f"Losses of each style over those of {against}, {size}x{size} pixels"
+        ratios = {name: means / reference for name, (_, means) in losses.items()}
+        save_figure(plots.styles_figure([names[style] for style in styles], ratios, title=title), path)
+
+
+def _write_pairs(path: Path, found: Evaluation, contents: ImageSet, styles: ImageSet) -> None:
+    """Every pair's scores as a table for other tools, a line for each model and pair."""
+    with replacing_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        measures = [field.name for field in fields(Scores)]
+        lines.writerow(["model", "content_image", "style_image", *measures])
+        for name, scores in found.scores.items():
+            for (content, style), score in scores.items():
+                values = [f"{getattr(score, measure):.6g}" for measure in measures]
+                lines.writerow([name, contents.names[content], styles.names[style], *values])
 
 
 def _write(output: Path, result: Mapping[str, Any], found: Evaluation, size: int) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import lcm
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,11 +26,9 @@ from adain_runtime.errors import InputError, QualityError
 from adain_train.data import Pixels
 from adain_train.gatys import Optimised, optimise
 from adain_train.losses import Perceptual, Summary, content_loss, summary_loss
-from adain_train.scores import NO_STYLE, Row, Scores
+from adain_train.pair_statistics import Pair
+from adain_train.scores import NO_STYLE, Measured, Row, Scores, table
 from adain_train.squares import to_pixels
-
-Pair: TypeAlias = tuple[int, int]
-"""Indices of a content and a style."""
 
 _TIMED_RUNS = 7
 
@@ -40,6 +38,7 @@ class Evaluation:
     """What was found.
 
     Attributes:
+        scores: of every model, pair by pair, by the names in ``rows`` and in their order.
         rows: every model over all pairs.
         examples: every model, and the optimisation after each number of steps, over the example pairs.
         example_pairs: those pairs.
@@ -47,6 +46,7 @@ class Evaluation:
         sheet: for each of them: content, style, and the image of each line of ``examples`` but "no style".
     """
 
+    scores: Mapping[str, Measured]
     rows: tuple[Row, ...]
     examples: tuple[Row, ...]
     example_pairs: tuple[Pair, ...]
@@ -126,6 +126,7 @@ def evaluate(
     examples: int = 3,
     steps: Sequence[int] = (),
     saved: Mapping[str, Sequence[tuple[Tensor, Tensor]]] | None = None,
+    against: str | None = None,
     advance: Callable[[], object] = lambda: None,
 ) -> Evaluation:
     """Measure models on pairs, all on the device that they are on.
@@ -139,6 +140,7 @@ def evaluate(
         examples: how many of the first pairs are shown, and optimised.
         steps: after how many steps the optimisation is measured; none leaves it out.
         saved: mean and std of each style as they were saved, by the name of the model that they are for: a row more.
+        against: the model whose losses the others' are compared with; None compares none.
         advance: called after each pair and each step of the optimisation, for a progress bar.
 
     Raises:
@@ -190,9 +192,12 @@ def evaluate(
     for step in steps if shown else ():
         name = _optimised_name(step)
         facts[name] = {"milliseconds": 1000 * statistics.fmean(run.seconds[step] for run in runs.values())}
+    whole = {name: found for name, found in scores.items() if len(found) == len(pairs)}
+    first = {name: {pair: found[pair] for pair in shown} for name, found in scores.items()}
     return Evaluation(
-        rows=tuple(_row(name, found.values(), facts) for name, found in scores.items() if len(found) == len(pairs)),
-        examples=tuple(_row(name, (found[pair] for pair in shown), facts) for name, found in scores.items() if shown),
+        scores=whole,
+        rows=table(whole, facts, against),
+        examples=table(first, facts, against) if shown else (),
         example_pairs=tuple(shown),
         optimised=tuple(runs[pair] for pair in shown if steps),
         sheet=tuple(tuple(pictures[pair]) for pair in shown),
@@ -219,13 +224,6 @@ def _restyled(network: Network, features: Tensor, style: tuple[Tensor, Tensor]) 
     target = adain(features, *style, correction=network.spec.correction, eps=network.spec.eps)
     image: Tensor = network.decoder(target)
     return image.clamp(0, 1)
-
-
-def _row(name: str, scores: Iterable[Scores], facts: Mapping[str, Mapping[str, Any]]) -> Row:
-    """Means over the pairs, and their standard errors as if no two pairs shared a content or a style."""
-    values = np.array([astuple(score) for score in scores])
-    error = Scores(*(values.std(axis=0, ddof=1) / len(values) ** 0.5).tolist()) if len(values) > 1 else None
-    return Row(name, len(values), Scores(*values.mean(axis=0).tolist()), error, **facts.get(name, {}))
 
 
 def _facts(network: Network, image: Tensor, style: tuple[Tensor, Tensor]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from adain_train.scores import Row
 
+_MOST_STYLES = 40  # as many names as a person reads
 _DASHES = ("--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 
 
@@ -84,6 +85,41 @@ def sizes_figure(rows: Sequence[Row], unstyled: Row, *, title: str) -> Figure:
         places = {row.name: (cost, getattr(row.mean, loss)) for cost, row in points}
         _name_points(axis, places, unstyled.name, getattr(unstyled.mean, loss))
     return figure
+
+
+def styles_figure(names: Sequence[str], ratios: Mapping[str, NDArray[Any]], *, title: str) -> Figure:
+    """Losses of networks over a reference's, style by style: which paintings a network does badly.
+
+    Args:
+        names: of the styles.
+        ratios: [S, 2] by the name of each network, content and style loss of each style over the reference's; the
+            styles are shown in the order of the first network's style losses, at most the 40 that are furthest off.
+        title: what was measured, on what.
+    """
+    from matplotlib.figure import Figure
+
+    first = next(iter(ratios.values()))
+    order = np.argsort(first[:, 1])[-_MOST_STYLES:]
+    figure = Figure(figsize=(11, 1.8 + 0.22 * len(order)), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    for column, (axis, loss) in enumerate(zip(axes, ("content", "style"), strict=True)):
+        axis.axvline(1, color="black", linewidth=1.2)
+        for i, (network, values) in enumerate(ratios.items()):
+            look = {"color": COLOURS[i % len(COLOURS)], "marker": "o", "markeredgecolor": "white", "markersize": 8}
+            axis.plot(values[order, column], range(len(order)), linestyle="none", label=network, **look)
+        axis.set_xlabel(f"{loss} loss, times the reference's")
+        _logarithmic(axis, "x")
+    axes[0].set_yticks(range(len(order)), [_shortened(names[place]) for place in order], parse_math=False)
+    if len(ratios) > 1:
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False)
+    more = f", the {len(order)} of {len(first)} that are furthest off" if len(order) < len(first) else ""
+    figure.suptitle(f"{title}{more}", fontsize=12, x=0.01, ha="left")
+    return figure
+
+
+def _shortened(name: str, most: int = 32) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}\u2026"
 
 
 Curve = tuple[Sequence[int], Sequence[float]]

@@ -42,6 +42,26 @@ def loss_tables(groups: Mapping[str, Sequence[Row]]) -> list[Table]:
     return tables
 
 
+def times_tables(rows: Sequence[Row], title: str) -> list[Table]:
+    """How many times a reference's losses those of other networks are; no table where none was compared.
+
+    Args:
+        rows: of the same pairs.
+        title: of the table.
+    """
+
+    def shown(ratio: float, error: float | None) -> str:
+        return f"{ratio:.2f}" if error is None else f"{ratio:.2f} ± {error:.2f}"
+
+    lines = [
+        (row.name, shown(row.times.content, row.times.content_error), shown(row.times.style, row.times.style_error))
+        for row in rows
+        if row.times is not None and row.macs_per_pixel is not None
+    ]
+    columns = ("model", "content", "style")
+    return [console.table(title, columns, lines, right=" ".join(columns[1:]))] if lines else []
+
+
 def cost_table(rows: Sequence[Row], where: str) -> Table:
     """Time, operations and parameters of whatever was timed, each name once.
 

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -419,6 +420,10 @@ def options_of(given: argparse.Namespace, before: Options) -> Options:
     )
 
 
+def _quoted(path: Path) -> str:
+    return subprocess.list2cmdline([str(path)]) if sys.platform == "win32" else shlex.quote(str(path))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build; returns the exit code: 0 done, 1 failed, 2 bad input, 3 TensorRT or its GPU is not here."""
     given = arguments_parser().parse_args(arguments)
@@ -446,7 +451,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     if sys.stderr.isatty():
         print(file=sys.stderr)
-    print(f"wrote {os.fspath(made)}; next: adain-run PHOTO STYLE --backend trt --model {made}")
+    print(f"wrote {os.fspath(made)}; next: adain-run PHOTO STYLE --backend trt --model {_quoted(made)}")
     return 0
 
 
