@@ -110,7 +110,9 @@ def styles_figure(names: Sequence[str], ratios: Mapping[str, NDArray[Any]], *, t
             axis.plot(values[order, column], range(len(order)), linestyle="none", label=network, **look)
         axis.set_xlabel(f"{loss} loss, times the reference's")
         _logarithmic(axis, "x")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 3, 4, 5, 6, 8), numticks=30))
+        low, high = axis.get_xlim()
+        first_digits = (1, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8) if high / low < 2 else (1, 1.2, 1.5)
+        axis.xaxis.set_major_locator(LogLocator(subs=(*first_digits, 2, 3, 4, 5, 6, 8), numticks=30))
     axes[0].set_yticks(range(len(order)), [_shortened(names[place]) for place in order], parse_math=False)
     if len(ratios) > 1:
         handles, labels = axes[0].get_legend_handles_labels()
